@@ -1,0 +1,168 @@
+//! Token and EncodingAESKey: the two secrets of a callback URL.
+//!
+//! Both hide in `Debug` and are wiped when dropped.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+/// One pair of secrets, as WeCom's console shows them for one callback URL.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Signs requests and replies.
+    pub token: Token,
+    /// Encrypts requests and replies.
+    pub encoding_aes_key: EncodingAesKey,
+}
+
+/// The signing secret: 1 to 32 letters and digits (document 90930).
+#[derive(Clone)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    /// Longest token that WeCom's console accepts, in characters.
+    pub const MAX_LEN: usize = 32;
+
+    /// Takes a token as typed; blanks around it are dropped.
+    ///
+    /// # Errors
+    /// [`CredentialError::Token`] unless 1 to 32 ASCII letters and digits remain.
+    pub fn parse(text: &str) -> Result<Self, CredentialError> {
+        let text = text.trim();
+        let legal = (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if legal { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(CredentialError::Token) }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+/// The AES-256 key, decoded from its 43 characters.
+#[derive(Clone)]
+pub struct EncodingAesKey(Zeroizing<[u8; 32]>);
+
+impl EncodingAesKey {
+    /// Length of the text form, in characters.
+    pub const TEXT_LEN: usize = 43;
+
+    /// Takes a key as typed; blanks around it and a 44th `=` are dropped.
+    ///
+    /// 43 base64 characters hold 258 bits, two more than the key has. WeCom fills the spare two
+    /// at random, so a strict decoder refuses three of four real keys; this one ignores them.
+    ///
+    /// # Errors
+    /// [`CredentialError::EncodingAesKey`] unless 43 ASCII letters and digits remain (document 90930).
+    pub fn parse(text: &str) -> Result<Self, CredentialError> {
+        let text = text.trim();
+        let text = text.strip_suffix('=').unwrap_or(text);
+        if text.len() != Self::TEXT_LEN || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(CredentialError::EncodingAesKey);
+        }
+        // The decoder insists on room for its estimate, 33 bytes, of which the last stays unused.
+        let mut bytes = Zeroizing::new([0_u8; 33]);
+        let mut key = Zeroizing::new([0_u8; 32]);
+        match KEY_BASE64.decode_slice(text, bytes.as_mut_slice()) {
+            Ok(32) => {
+                for (to, from) in key.iter_mut().zip(bytes.iter()) {
+                    *to = *from;
+                }
+                Ok(Self(key))
+            }
+            _ => Err(CredentialError::EncodingAesKey),
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EncodingAesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncodingAesKey(redacted)")
+    }
+}
+
+/// Why a secret was refused. Never holds the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialError {
+    /// Not a token.
+    Token,
+    /// Not an EncodingAESKey.
+    EncodingAesKey,
+}
+
+impl fmt::Display for CredentialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "must be 1 to 32 letters and digits",
+            Self::EncodingAesKey => "must be exactly 43 letters and digits",
+        })
+    }
+}
+
+impl std::error::Error for CredentialError {}
+
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn keys_that_differ_in_the_spare_bits_are_the_same_key() {
+        // The last character carries four bits of key and two spare ones: A, B, C and D agree.
+        let of = |last: char| EncodingAesKey::parse(&format!("{}{last}", &KEY[..42])).unwrap().0;
+        assert_eq!(of('A'), of('B'));
+        assert_eq!(of('A'), of('C'));
+        assert_eq!(of('A'), of('D'));
+        assert_ne!(of('A'), of('E'));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_key_may_carry_blanks_and_its_padding() {
+        let plain = EncodingAesKey::parse(KEY).unwrap().0;
+        assert_eq!(EncodingAesKey::parse(&format!(" {KEY}=\n")).unwrap().0, plain);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn other_lengths_and_characters_are_refused() {
+        for bad in ["", "=", &KEY[..42], &format!("{KEY}A"), &format!("{}+", &KEY[..42]), &"密".repeat(43)] {
+            assert!(EncodingAesKey::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", " ", "a b", "tök", &"a".repeat(33)] {
+            assert!(Token::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(Token::parse(&"a".repeat(32)).is_ok());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn secrets_do_not_show_in_debug() {
+        let credential = Credential {
+            token: Token::parse("QDG6eK").unwrap(),
+            encoding_aes_key: EncodingAesKey::parse(KEY).unwrap(),
+        };
+        let shown = format!("{credential:?}");
+        assert!(!shown.contains("QDG6eK") && !shown.contains("jWmY"), "{shown}");
+    }
+}

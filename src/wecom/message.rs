@@ -1,0 +1,110 @@
+//! From a well-shaped request to the message inside it, and from a reply to what travels.
+//!
+//! The signature is checked before anything is decrypted, over every credential of the URL; then
+//! every key that belongs to a matching token is tried, and only an accepted receive id ends the
+//! search. The pair that opened a request is the one that seals its reply.
+
+use std::rc::Rc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::cipher::{self, CipherError, Ciphertext};
+use super::credential::Credential;
+use super::envelope::{self, TimestampForm};
+use super::query::SignedQuery;
+use super::signature::Signature;
+
+/// A ciphertext whose signature holds under at least one credential.
+#[derive(Debug)]
+pub struct Signed<'a> {
+    ciphertext: &'a Ciphertext,
+    signers: Vec<&'a Rc<Credential>>,
+}
+
+impl<'a> Signed<'a> {
+    /// Checks the signature against every credential. `None` if it matches none.
+    pub fn verify(query: &SignedQuery, ciphertext: &'a Ciphertext, credentials: &'a [Rc<Credential>]) -> Option<Self> {
+        let signers: Vec<_> = credentials
+            .iter()
+            .filter(|credential| {
+                Signature::sign(&credential.token, &query.timestamp, &query.nonce, ciphertext.as_str())
+                    .matches(&query.msg_signature)
+            })
+            .collect();
+        (!signers.is_empty()).then_some(Self { ciphertext, signers })
+    }
+
+    /// Decrypts with the key of each matching credential until one gives an accepted receive id.
+    ///
+    /// # Errors
+    /// [`OpenError`]; of several, the one that got furthest.
+    pub fn open(&self, accepted: &[String]) -> Result<Opened, OpenError> {
+        let mut error = OpenError::Cipher(CipherError::Padding);
+        for signer in &self.signers {
+            match cipher::open(&signer.encoding_aes_key, self.ciphertext) {
+                Ok(plaintext) => {
+                    let known = accepted.iter().find(|id| id.as_bytes().ct_eq(&plaintext.receive_id).into());
+                    if let Some(receive_id) = known {
+                        return Ok(Opened {
+                            message: Zeroizing::new(plaintext.message),
+                            sealer: Sealer { credential: Rc::clone(signer), receive_id: receive_id.clone() },
+                        });
+                    }
+                    error = OpenError::ReceiveId(plaintext.receive_id);
+                }
+                Err(reason) => {
+                    if !matches!(error, OpenError::ReceiveId(_)) {
+                        error = OpenError::Cipher(reason);
+                    }
+                }
+            }
+        }
+        Err(error)
+    }
+}
+
+/// Why a signed ciphertext did not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// Decryption or framing.
+    Cipher(CipherError),
+    /// It opened, but is addressed to this id, which is not accepted here. Ids are no secrets.
+    ReceiveId(Vec<u8>),
+}
+
+/// A message that is signed, decrypted and addressed to us.
+pub struct Opened {
+    /// The message, byte for byte; wiped on drop.
+    pub message: Zeroizing<Vec<u8>>,
+    /// Seals the reply.
+    pub sealer: Sealer,
+}
+
+/// Random bytes that one sealed reply uses up: 16 for the cipher, 8 for the nonce.
+pub type SealingRandom = [u8; 24];
+
+/// What a reply is sealed with: the credential and the receive id that opened its request.
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    credential: Rc<Credential>,
+    receive_id: String,
+}
+
+impl Sealer {
+    /// The receive id that the request was addressed to.
+    pub fn receive_id(&self) -> &str {
+        &self.receive_id
+    }
+
+    /// Encrypts, signs and wraps a reply. `timestamp` is in Unix seconds; `random` must come
+    /// from a cryptographic generator. `None` only for a message of 4 GiB.
+    pub fn seal(&self, message: &[u8], timestamp: u64, random: SealingRandom, form: TimestampForm) -> Option<Vec<u8>> {
+        let (block, nonce) = random.split_first_chunk::<16>()?;
+        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let credential = &self.credential;
+        let encrypt = cipher::seal(&credential.encoding_aes_key, *block, message, self.receive_id.as_bytes())?;
+        let signature = Signature::sign(&credential.token, &timestamp.to_string(), &nonce, &encrypt);
+        envelope::write_reply(&encrypt, &signature.to_hex(), timestamp, &nonce, form)
+    }
+}
