@@ -1,2 +1,41 @@
-//! wip
+//! An Envoy filter that takes WeCom (企业微信) hardware callbacks at the edge.
+//!
+//! ```text
+//! WeCom ──POST encrypted──▶ Envoy ▶ filter: shape → signature → decrypt → receive id → freshness → duplicate?
+//!                                      │ first                                  │ recorded, or in flight
+//!                                      ▼                                        │
+//!                            callout ──plaintext JSON──▶ decision endpoint      │
+//!                                      │ reply, or any failure                  │
+//!                                      ▼                                        ▼
+//! WeCom ◀─encrypted verdict── seal: {"errcode":0…} or, whatever went wrong, {"errcode":7,…}
+//! ```
+//!
+//! Two rules stand above all others. **Fail closed**: to WeCom an empty 200, or `success`, means
+//! "bound", so no failure may ever look like one. **At most once**: a `req_id` reaches the decision
+//! endpoint at most once while its record lives, and every copy gets the first one's verdict.
+//!
+//! # Where things are
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`wecom`] | the callback protocol: signature, cipher, envelope, message, verdict |
+//! | [`config`] | the plugin configuration, JSON or protobuf, to a `Config` that is right |
+//! | [`exchange`] | one callback from its headers to its answer, as a state machine |
+//! | [`callout`] | the call to an upstream: what is asked, and what its answer counts as |
+//! | [`dedup`] | the record of duplicates: who is first, and what its copies are told |
+//! | [`outcome`] | every way a callback can end, in one table |
+//! | `envoy` | the adapter to proxy-wasm; everything else knows nothing of it |
+//!
+//! Dependencies point one way: `envoy → exchange → {callout, dedup, config, outcome, wecom}`.
+//! Everything but `envoy` has no I/O, no clock and no randomness of its own, and runs natively and
+//! in any Wasm engine.
+
+pub mod callout;
+pub mod config;
+pub mod dedup;
+pub mod exchange;
+pub mod outcome;
 pub mod wecom;
+
+#[cfg(target_os = "wasi")]
+mod envoy;

@@ -1,0 +1,125 @@
+//! What each ending of a call counts as.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::config::Config;
+
+fn job(event: EventType, empty_is_success: bool) -> Job {
+    let config = format!(
+        r#"{{"endpoints":[{{"path":"/","receive_ids":["1"],"decision":{{"cluster":"d","empty_is_success":{empty_is_success}}},
+        "events":{{"cluster":"e"}},
+        "credentials":[{{"token":"t","encoding_aes_key":"jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"}}]}}]}}"#
+    );
+    let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
+    let endpoint = Rc::clone(config.endpoints.first().unwrap());
+    Job { endpoint, event, headers: Vec::new(), body: Rc::default() }
+}
+
+fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
+    Some(Response { status: status.as_bytes(), framed: true, body: body.as_bytes() })
+}
+
+fn bind(status: &str, body: &str) -> (Option<u32>, &'static str) {
+    let conclusion = job(EventType::Bind, true).conclude(response(status, body), 1);
+    assert!(conclusion.is_kept(EventType::Bind));
+    (conclusion.reply.errcode(), conclusion.outcome.name())
+}
+
+#[test]
+fn binds_and_other_callbacks_go_to_their_own_upstream() {
+    assert_eq!(job(EventType::Bind, true).upstream().cluster, "d");
+    for (event, _) in EventType::ALL.into_iter().filter(|(event, _)| *event != EventType::Bind) {
+        assert_eq!(job(event, true).upstream().cluster, "e");
+    }
+}
+
+#[test]
+fn a_bind_is_decided_by_a_whole_2xx_alone() {
+    assert_eq!(bind("200", r#"{"errcode":0}"#), (Some(0), "bound"));
+    assert_eq!(bind("201", r#"{"errcode":4,"errmsg":"no"}"#), (Some(4), "refused"));
+    assert_eq!(bind("200", r#"{"errcode":7}"#), (Some(7), "refused"));
+    assert_eq!(bind("200", ""), (Some(0), "bound"));
+    assert_eq!(bind("204", ""), (Some(0), "bound"));
+    assert_eq!(bind("200", "success"), (Some(0), "bound"));
+    for body in
+        ["success\n", " ", "\"success\"", "SUCCESS", "<html>", "{", "[]", r#"{"errcode":"0"}"#, r#"{"errcode":-1}"#]
+    {
+        assert_eq!(bind("200", body), (None, "upstream_reply"), "{body:?}");
+    }
+    for status in ["100", "301", "304", "400", "404", "429", "500", "503", "", "2000", "20", "\u{ff}"] {
+        assert_eq!(bind(status, r#"{"errcode":0}"#), (None, "upstream_status"), "{status:?}");
+        assert_eq!(bind(status, ""), (None, "upstream_status"), "{status:?}");
+    }
+    let large = format!(r#"{{"errcode":0,"x":"{}"}}"#, "x".repeat(MAX_RESPONSE_BYTES));
+    assert_eq!(bind("200", &large), (None, "upstream_reply"));
+}
+
+#[test]
+fn an_empty_answer_is_success_only_if_it_says_so_and_may() {
+    let unframed = |body: &'static str| {
+        let response = Response { status: b"200", framed: false, body: body.as_bytes() };
+        job(EventType::Bind, true).conclude(Some(response), 1).reply
+    };
+    assert_eq!(unframed(""), Reply::Failed);
+    assert_eq!(unframed("success"), Reply::Failed);
+    assert_eq!(unframed(r#"{"errcode":0}"#).errcode(), Some(0));
+    let strict = job(EventType::Bind, false);
+    for body in ["", "success"] {
+        assert_eq!(strict.conclude(response("200", body), 1).reply, Reply::Failed);
+    }
+    assert_eq!(strict.conclude(response("200", r#"{"errcode":0}"#), 1).outcome, Outcome::Bound);
+}
+
+#[test]
+fn a_call_that_breaks_fails_and_a_bind_keeps_that() {
+    for (elapsed_ms, outcome) in [(899, Outcome::UpstreamUnreachable), (900, Outcome::UpstreamTimeout)] {
+        for (event, _) in EventType::ALL {
+            let conclusion = job(event, true).conclude(None, elapsed_ms);
+            assert_eq!((&conclusion.reply, conclusion.outcome), (&Reply::Failed, outcome));
+            assert_eq!(conclusion.is_kept(event), event == EventType::Bind);
+        }
+    }
+}
+
+#[test]
+fn what_envoy_answers_in_place_of_the_upstream_is_told_apart() {
+    let outcome =
+        |status, body, elapsed_ms| job(EventType::Bind, true).conclude(response(status, body), elapsed_ms).outcome;
+    assert_eq!(outcome("504", "upstream request timeout", 900), Outcome::UpstreamTimeout);
+    assert_eq!(outcome("504", "upstream request timeout", 100), Outcome::UpstreamStatus);
+    assert_eq!(outcome("503", "upstream connect error or …", 1), Outcome::UpstreamUnreachable);
+    assert_eq!(outcome("503", "busy", 1), Outcome::UpstreamStatus);
+}
+
+#[test]
+fn another_callback_is_relayed() {
+    let relay = |status, body| job(EventType::UserScan, false).conclude(response(status, body), 1).reply;
+    assert_eq!(relay("200", r#"{"online_status":1}"#), Reply::Object(br#"{"online_status":1}"#.to_vec()));
+    assert_eq!(relay("200", ""), Reply::Success);
+    assert_eq!(relay("204", ""), Reply::Success);
+    assert_eq!(relay("200", "success"), Reply::Success);
+    for body in ["ok", "[]", "{", "1", "null", "<html>"] {
+        assert_eq!(relay("200", body), Reply::Failed, "{body}");
+    }
+    assert_eq!(relay("500", r#"{"online_status":1}"#), Reply::Failed);
+}
+
+#[test]
+fn a_record_keeps_what_it_can() {
+    for reply in [
+        Reply::Failed,
+        Reply::Success,
+        Reply::Verdict(Verdict::new(0, None)),
+        Reply::Verdict(Verdict::new(u32::MAX, Some("设".repeat(32)))),
+        Reply::Verdict(Verdict::new(77, None)),
+        Reply::Object(vec![b'x'; 100]),
+    ] {
+        let bytes = reply.encode();
+        assert!(bytes.len() <= Reply::MAX_ENCODED_LEN, "{reply:?}");
+        assert_eq!(Reply::decode(&bytes), reply);
+    }
+    assert_eq!(Reply::decode(&Reply::Object(vec![b'x'; 101]).encode()), Reply::Success);
+    for bytes in [&b""[..], b"\x01x", b"\x02", b"\x02\0\0\0", b"\x02\0\0\0\0\xff", b"\x04"] {
+        assert_eq!(Reply::decode(bytes), Reply::Failed, "{bytes:?}");
+    }
+}

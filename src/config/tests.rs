@@ -1,0 +1,297 @@
+//! What the configuration accepts and refuses, by field.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use prost_types::value::Kind;
+use serde_json::{Value, json};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use super::*;
+
+const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
+
+fn minimal() -> Value {
+    json!({"endpoints": [{
+        "path": "/suite/receive",
+        "receive_ids": ["2000000000000001"],
+        "credentials": [{"token": "QDG6eK", "encoding_aes_key": KEY}],
+        "decision": {"cluster": "decision"},
+    }]})
+}
+
+fn full() -> Value {
+    json!({
+        "endpoints": [{
+            "path": "/suite/receive",
+            "name": "lock",
+            "receive_ids": ["2000000000000001", "x"],
+            "verify_receive_ids": ["ww1234"],
+            "credentials": [
+                {"token": {"env": "WECOM_TOKEN"}, "encoding_aes_key": {"env": "WECOM_KEY"}},
+                {"token": "old", "encoding_aes_key": KEY},
+            ],
+            "decision": {"cluster": "decision", "authority": "decision.internal", "path": "/bind?x=1",
+                         "timeout_ms": 2800, "empty_is_success": false},
+            "events": {"cluster": "backend", "path": "/events", "timeout_ms": 1},
+        }],
+        "freshness_seconds": 0,
+        "dedup": {"ttl_seconds": 1, "capacity": 1},
+        "max_body_bytes": 1,
+        "reply_timestamp": "number",
+    })
+}
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "WECOM_TOKEN" => Some("QDG6eK".to_owned()),
+        "WECOM_KEY" => Some(KEY.to_owned()),
+        _ => None,
+    }
+}
+
+fn parse(value: &Value) -> Result<Config, ConfigError> {
+    Config::parse(value.to_string().as_bytes(), &env)
+}
+
+fn refusal(value: &Value) -> String {
+    parse(value).unwrap_err().to_string()
+}
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut config = full();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match config.pointer_mut(parent).unwrap() {
+        Value::Object(map) => {
+            map.insert(key.to_owned(), value);
+        }
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        _ => unreachable!("no place for a value"),
+    }
+    config
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn the_smallest_configuration_has_the_documented_defaults() {
+    let config = parse(&minimal()).unwrap();
+    assert_eq!(config.freshness_seconds, 600);
+    assert_eq!(config.dedup, Dedup { ttl_seconds: 1260, capacity: 65_536 });
+    assert_eq!(config.max_body_bytes, 65_536);
+    assert_eq!(config.reply_timestamp, TimestampForm::String);
+    let endpoint = &config.endpoints[0];
+    assert_eq!(endpoint.name, "_suite_receive");
+    assert_eq!(endpoint.verify_receive_ids, ["2000000000000001"]);
+    assert_eq!(
+        endpoint.decision,
+        Upstream { cluster: "decision".into(), authority: "decision".into(), path: "/".into(), timeout_ms: 900 }
+    );
+    assert!(endpoint.empty_is_success);
+    assert_eq!(endpoint.events, endpoint.decision);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn every_field_is_read() {
+    let config = parse(&full()).unwrap();
+    let endpoint = &config.endpoints[0];
+    assert_eq!(endpoint.name, "lock");
+    assert_eq!(endpoint.verify_receive_ids, ["2000000000000001", "x", "ww1234"]);
+    assert_eq!(endpoint.credentials.len(), 2);
+    assert_eq!(endpoint.decision.path, "/bind?x=1");
+    assert_eq!(endpoint.decision.authority, "decision.internal");
+    assert!(!endpoint.empty_is_success);
+    assert_eq!(endpoint.events.cluster, "backend");
+    assert_eq!(config.dedup, Dedup { ttl_seconds: 1, capacity: 1 });
+    assert_eq!(config.reply_timestamp, TimestampForm::Number);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_refusal_names_the_field() {
+    for (pointer, value, refused) in [
+        ("/endpoints", json!([]), "endpoints: must hold at least one"),
+        ("/endpoints", json!({}), "endpoints: must be a list"),
+        ("/typo", json!(1), "typo: is no field here"),
+        ("/endpoints/0/typo", json!(1), "endpoints[0].typo: is no field here"),
+        ("/endpoints/0/decision/typo", json!(1), "endpoints[0].decision.typo: is no field here"),
+        ("/endpoints/0/credentials/1/typo", json!(1), "endpoints[0].credentials[1].typo: is no field here"),
+        ("/endpoints/0/path", json!("suite"), "endpoints[0].path: must begin with /"),
+        ("/endpoints/0/path", json!("/a?b"), "endpoints[0].path: must begin with /"),
+        ("/endpoints/0/path", json!("/ü"), "endpoints[0].path: must begin with /"),
+        ("/endpoints/0/path", json!(7), "endpoints[0].path: must be a string"),
+        ("/endpoints/0/name", json!("Lock"), "endpoints[0].name: must be one or more of"),
+        ("/endpoints/0/name", json!(""), "endpoints[0].name: must be one or more of"),
+        ("/endpoints/0/receive_ids", json!([]), "endpoints[0].receive_ids: must hold at least one id"),
+        ("/endpoints/0/receive_ids/1", json!(""), "endpoints[0].receive_ids[1]: must not be empty"),
+        ("/endpoints/0/verify_receive_ids/0", json!(""), "endpoints[0].verify_receive_ids[0]: must not be empty"),
+        ("/endpoints/0/receive_ids/0", json!(2000000000000001_u64), "endpoints[0].receive_ids[0]: must be a string"),
+        ("/endpoints/0/credentials", json!([]), "endpoints[0].credentials: must hold at least one"),
+        ("/endpoints/0/credentials/1/token", json!(""), "endpoints[0].credentials[1].token: must be 1 to 32"),
+        (
+            "/endpoints/0/credentials/1/token",
+            json!({"env": "GONE"}),
+            "endpoints[0].credentials[1].token: the environment",
+        ),
+        (
+            "/endpoints/0/credentials/1/token",
+            json!({"file": "x"}),
+            "endpoints[0].credentials[1].token: must be a string or",
+        ),
+        ("/endpoints/0/credentials/1/token", json!({}), "endpoints[0].credentials[1].token: must be a string or"),
+        (
+            "/endpoints/0/credentials/1/encoding_aes_key",
+            json!("short"),
+            "endpoints[0].credentials[1].encoding_aes_key: must be exactly 43 letters and digits",
+        ),
+        ("/endpoints/0/decision/cluster", json!(""), "endpoints[0].decision.cluster: must not be empty"),
+        ("/endpoints/0/decision/authority", json!("a b"), "endpoints[0].decision.authority: must be visible"),
+        ("/endpoints/0/decision/path", json!("bind"), "endpoints[0].decision.path: must begin with /"),
+        (
+            "/endpoints/0/decision/timeout_ms",
+            json!(0),
+            "endpoints[0].decision.timeout_ms: must be a whole number from 1 to 2800",
+        ),
+        (
+            "/endpoints/0/decision/timeout_ms",
+            json!(2801),
+            "endpoints[0].decision.timeout_ms: must be a whole number from 1 to 2800",
+        ),
+        (
+            "/endpoints/0/decision/timeout_ms",
+            json!(1.5),
+            "endpoints[0].decision.timeout_ms: must be a whole number from 1 to 2800",
+        ),
+        (
+            "/endpoints/0/events/timeout_ms",
+            json!(-1),
+            "endpoints[0].events.timeout_ms: must be a whole number from 1 to 2800",
+        ),
+        ("/freshness_seconds", json!(31_536_001), "freshness_seconds: must be a whole number from 0 to 31536000"),
+        ("/freshness_seconds", json!(1), "dedup.ttl_seconds: must be at least 2 x freshness_seconds + 1, which is 3"),
+        ("/dedup/ttl_seconds", json!(0), "dedup.ttl_seconds: must be at least"),
+        ("/dedup/capacity", json!(0), "dedup.capacity: must be a whole number from 1 to 1048576"),
+        ("/dedup/redis", json!({"cluster": "webdis"}), "dedup.redis: is not supported by this version"),
+        ("/max_body_bytes", json!(0), "max_body_bytes: must be a whole number from 1 to"),
+        ("/reply_timestamp", json!("text"), "reply_timestamp: must be string or number"),
+    ] {
+        let refusal = refusal(&with(pointer, value));
+        assert!(refusal.starts_with(refused), "{refusal:?} is not {refused:?}");
+    }
+    let mut twice = full();
+    let again = twice["endpoints"][0].clone();
+    twice["endpoints"].as_array_mut().unwrap().push(again);
+    assert_eq!(refusal(&twice), "endpoints[1].path: is also the path of endpoints[0]");
+    let mut bare = full();
+    bare["endpoints"][0].as_object_mut().unwrap().remove("decision");
+    assert!(refusal(&bare).starts_with("endpoints[0].decision: is missing"));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_no_json_is_refused() {
+    for bytes in [&b""[..], b" \n", b"{", b"[]", b"null", b"{}", b"{\"endpoints\":[]}x", b"\xff\xfe", b"endpoints: []"]
+    {
+        assert!(Config::parse(bytes, &env).is_err(), "{bytes:?}");
+    }
+    let twice = r#"{"endpoints":[],"endpoints":[]}"#;
+    assert_eq!(
+        Config::parse(twice.as_bytes(), &env).unwrap_err().reason,
+        "endpoints stands twice in one object at line 1 column 27"
+    );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn no_refusal_shows_a_value() {
+    let secret = "Tr0ub4dor";
+    let texts = [json!(secret), json!([secret]), json!({"env": secret}), json!({ "env": [secret] })];
+    for pointer in [
+        "/endpoints",
+        "/endpoints/0",
+        "/endpoints/0/path",
+        "/endpoints/0/name",
+        "/endpoints/0/receive_ids",
+        "/endpoints/0/credentials",
+        "/endpoints/0/credentials/0",
+        "/endpoints/0/credentials/0/encoding_aes_key",
+        "/endpoints/0/decision",
+        "/endpoints/0/decision/path",
+        "/endpoints/0/decision/timeout_ms",
+        "/endpoints/0/events",
+        "/freshness_seconds",
+        "/dedup",
+        "/dedup/capacity",
+        "/max_body_bytes",
+    ] {
+        for text in &texts {
+            if let Err(error) = parse(&with(pointer, text.clone())) {
+                assert!(!error.to_string().contains(secret), "{error}");
+            }
+        }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_struct_says_the_same_as_json() {
+    fn to_struct(value: &Value) -> prost_types::Struct {
+        let fields = value.as_object().unwrap().iter().map(|(name, value)| (name.clone(), to_value(value)));
+        prost_types::Struct { fields: fields.collect() }
+    }
+    fn to_value(value: &Value) -> prost_types::Value {
+        let kind = match value {
+            Value::Null => Kind::NullValue(0),
+            Value::Bool(flag) => Kind::BoolValue(*flag),
+            Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap()),
+            Value::String(text) => Kind::StringValue(text.clone()),
+            Value::Array(list) => {
+                Kind::ListValue(prost_types::ListValue { values: list.iter().map(to_value).collect() })
+            }
+            Value::Object(_) => Kind::StructValue(to_struct(value)),
+        };
+        prost_types::Value { kind: Some(kind) }
+    }
+
+    let config = Config::parse(&to_struct(&full()).encode_to_vec(), &env).unwrap();
+    assert_eq!(format!("{config:?}"), format!("{:?}", parse(&full()).unwrap()));
+    let fraction = to_struct(&with("/dedup/capacity", json!(0.5))).encode_to_vec();
+    assert_eq!(
+        Config::parse(&fraction, &env).unwrap_err().to_string(),
+        "dedup.capacity: must be a whole number from 1 to 1048576"
+    );
+}
+
+/// The schema for editors and pipelines knows the same fields, and accepts what the filter accepts.
+#[cfg(not(target_family = "wasm"))]
+#[test]
+fn the_schema_agrees() {
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&minimal()) && validator.is_valid(&full()));
+    for (pointer, value) in [
+        ("/typo", json!(1)),
+        ("/endpoints", json!([])),
+        ("/endpoints/0/typo", json!(1)),
+        ("/endpoints/0/path", json!("suite")),
+        ("/endpoints/0/path", json!("/a?b")),
+        ("/endpoints/0/name", json!("Lock")),
+        ("/endpoints/0/receive_ids", json!([])),
+        ("/endpoints/0/receive_ids/0", json!("")),
+        ("/endpoints/0/credentials", json!([])),
+        ("/endpoints/0/credentials/0/typo", json!(1)),
+        ("/endpoints/0/credentials/0/token", json!({"file": "x"})),
+        ("/endpoints/0/credentials/1/token", json!("a b")),
+        ("/endpoints/0/credentials/1/encoding_aes_key", json!("short")),
+        ("/endpoints/0/decision/typo", json!(1)),
+        ("/endpoints/0/decision/cluster", json!("")),
+        ("/endpoints/0/decision/path", json!("bind")),
+        ("/endpoints/0/decision/timeout_ms", json!(2801)),
+        ("/endpoints/0/decision/empty_is_success", json!("no")),
+        ("/endpoints/0/events/timeout_ms", json!(0)),
+        ("/endpoints/0/events/empty_is_success", json!(true)),
+        ("/freshness_seconds", json!(-1)),
+        ("/dedup/typo", json!(1)),
+        ("/dedup/capacity", json!(0)),
+        ("/dedup/ttl_seconds", json!(0)),
+        ("/max_body_bytes", json!(0)),
+        ("/reply_timestamp", json!("text")),
+    ] {
+        let config = with(pointer, value);
+        assert!(!validator.is_valid(&config), "the schema accepts a wrong {pointer}");
+        assert!(parse(&config).is_err(), "the filter accepts a wrong {pointer}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Metrics, as Envoy's stats. All are defined with the configuration; every label's values are a
+//! closed set.
+//!
+//! Tags stand in the name (`wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total`); the
+//! `stats_tags` of `envoy.yaml` turn them into labels.
+
+use super::host;
+use crate::config::{Config, Endpoint};
+use crate::outcome::Outcome;
+use crate::wecom::callback::EventType;
+use crate::wecom::verdict::ERRCODES;
+
+/// The metrics of one configuration.
+pub(super) struct Metrics {
+    endpoints: Vec<OfEndpoint>,
+    waiting: Option<u32>,
+}
+
+struct OfEndpoint {
+    callbacks: Vec<(EventType, Outcome, u32)>,
+    durations: Vec<(EventType, u32)>,
+    verdicts: Vec<(Option<u32>, u32)>,
+}
+
+impl Metrics {
+    /// Defines everything that this configuration can count.
+    pub(super) fn define(config: &Config) -> Self {
+        Self {
+            endpoints: config.endpoints.iter().map(|endpoint| OfEndpoint::define(&endpoint.name)).collect(),
+            waiting: host::gauge("wecom.duplicates_waiting"),
+        }
+    }
+
+    /// Counts a callback that ended, and the verdict it was given.
+    pub(super) fn ended(&self, endpoint: &Endpoint, event: EventType, outcome: Outcome, errcode: Option<u32>) {
+        let Some(of_endpoint) = self.endpoints.get(endpoint.index) else { return };
+        let counted = |(e, o, _): &&(EventType, Outcome, u32)| *e == event && *o == outcome;
+        if let Some((_, _, id)) = of_endpoint.callbacks.iter().find(counted) {
+            host::add(*id, 1);
+        }
+        if let Some(errcode) = errcode {
+            let known = ERRCODES.iter().any(|(code, _)| *code == errcode).then_some(errcode);
+            if let Some((_, id)) = of_endpoint.verdicts.iter().find(|(code, _)| *code == known) {
+                host::add(*id, 1);
+            }
+        }
+    }
+
+    /// Counts a call to an upstream that ended.
+    pub(super) fn called(&self, endpoint: &Endpoint, event: EventType, elapsed_ms: u64) {
+        let Some(of_endpoint) = self.endpoints.get(endpoint.index) else { return };
+        if let Some((_, id)) = of_endpoint.durations.iter().find(|(e, _)| *e == event) {
+            host::record(*id, elapsed_ms);
+        }
+    }
+
+    /// A copy begins (+1) or ends (-1) to wait for the first one's verdict.
+    pub(super) fn waiting(&self, change: i64) {
+        if let Some(id) = self.waiting {
+            host::add(id, change);
+        }
+    }
+}
+
+impl OfEndpoint {
+    fn define(name: &str) -> Self {
+        let mut of_endpoint = Self { callbacks: Vec::new(), durations: Vec::new(), verdicts: Vec::new() };
+        for (event, label) in EventType::ALL {
+            for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.applies_to(event)) {
+                let stat = format!("wecom.endpoint={name}.event={label}.outcome={}.callbacks_total", outcome.name());
+                of_endpoint.callbacks.extend(host::counter(&stat).map(|id| (event, outcome, id)));
+            }
+            let stat = format!("wecom.endpoint={name}.event={label}.upstream_duration_ms");
+            of_endpoint.durations.extend(host::histogram(&stat).map(|id| (event, id)));
+        }
+        for errcode in ERRCODES.iter().map(|(code, _)| Some(*code)).chain([None]) {
+            let label = errcode.map_or_else(|| "other".to_owned(), |code| code.to_string());
+            let stat = format!("wecom.endpoint={name}.errcode={label}.verdicts_total");
+            of_endpoint.verdicts.extend(host::counter(&stat).map(|id| (errcode, id)));
+        }
+        of_endpoint
+    }
+}

@@ -1,0 +1,8 @@
+//! Both neighbours of the filter and the real thing between them: [`wecom`] sends callbacks as
+//! WeCom does, [`backend`] answers as a vendor's backend might, however badly, and [`envoy`] runs
+//! the Envoy that stands between the two. The behaviour tests and the programs in `examples/` are
+//! built on it.
+
+pub mod backend;
+pub mod envoy;
+pub mod wecom;
