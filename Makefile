@@ -1,0 +1,48 @@
+# Builds the filter, runs it under Envoy and tests it. Everything fetched or built for that lies in
+# target/tools; nothing is installed elsewhere, but for Debian's packages where rustup has no Wasm
+# target (tools/cargo-wasm.sh).
+#
+#   ENVOY=/path/to/envoy     use this Envoy
+#   ENVOY_VERSION=1.39.3     fetch another than the default version
+#   WASM_TOOLCHAIN=debian    compile to Wasm with Debian's packages, or with rustup
+
+CARGO ?= cargo
+MODULE := target/wasm32-wasip1/release/wecom_callback_filter.wasm
+TOOLS := $(CURDIR)/target/tools
+# Envoy is started through func-e where that could be had, else directly.
+PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null) WECOM_WASM=$(CURDIR)/$(MODULE)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test check clean \
+	setup setup-envoy setup-func-e setup-npm setup-wasm-bindgen setup-deny
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
+	tools/cargo-wasm.sh build --release --target wasm32-wasip1
+
+run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
+	tools/run.sh
+
+demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
+	$(PROGRAMS) $(CARGO) run --quiet --example demo
+
+# The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
+test: build setup ## Run all tests, natively, against a real Envoy, and in a Wasm engine
+	$(PROGRAMS) NODE_PATH=$(TOOLS)/node_modules $(CARGO) test --workspace
+	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
+
+check: setup-deny ## Hold format, lints and dependencies against their rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib -- -D warnings
+	tools/check-dependencies.sh
+
+clean: ## Remove what was built, but keep target/tools
+	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+
+# Each does nothing when its work is done.
+setup: setup-envoy setup-func-e setup-npm setup-wasm-bindgen
+setup-envoy setup-func-e setup-npm setup-wasm-bindgen setup-deny:
+	@tools/$@.sh

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Runs cargo for a Wasm target, with a toolchain that has one:
+#
+#   tools/cargo-wasm.sh build --release --target wasm32-wasip1
+#
+# A plain cargo needs the target's standard library, which rustup downloads. Where rustup's server
+# is out of reach, Debian's packages do: their cargo compiles the standard library from its sources.
+# WASM_TOOLCHAIN=rustup or WASM_TOOLCHAIN=debian settles the choice. Either way the result lies in
+# this repository's target/, where envoy.yaml and the tests look for it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+debian_packages="rustc-web cargo-web rust-web-src lld-22 wasi-libc"
+debian_linker=wasm-ld-22
+
+say() { echo "cargo-wasm: $*" >&2; }
+die() { say "$@"; exit 1; }
+within() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
+
+main() {
+  local target
+  target=$(target_of "$@")
+  # A target folder chosen elsewhere would hide the module from Envoy.
+  export CARGO_TARGET_DIR=$PWD/target
+  local runner=$PWD/target/tools/bin/wasm-bindgen-test-runner
+  if [[ -x $runner ]]; then
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner
+  fi
+
+  case ${WASM_TOOLCHAIN:-} in
+    rustup)
+      has_target "$target" || add_target "$target" || die "rustup has no $target and could not add it"
+      exec cargo "$@" ;;
+    debian)
+      by_debian "$target" "$@" ;;
+    "")
+      command -v cargo >/dev/null || die "no cargo here. Install Rust with rustup (https://rustup.rs)," \
+        "or on Debian 12: apt-get install $debian_packages rust-web-clippy rustfmt-web gcc libc6-dev"
+      if has_target "$target" || add_target "$target"; then
+        exec cargo "$@"
+      fi
+      by_debian "$target" "$@" ;;
+    *)
+      die "WASM_TOOLCHAIN is rustup or debian, not '$WASM_TOOLCHAIN'" ;;
+  esac
+}
+
+target_of() {
+  while (($#)); do
+    case $1 in
+      --target) echo "${2:-}"; return ;;
+      --target=*) echo "${1#--target=}"; return ;;
+      --) break ;;
+    esac
+    shift
+  done
+  die "name the target: --target wasm32-wasip1 or --target wasm32-unknown-unknown"
+}
+
+# Both its standard library and the linker that comes with rustup's toolchains: a distribution's
+# rustc may have the first alone.
+has_target() {
+  local library sysroot
+  library=$(rustc --print target-libdir --target "$1" 2>/dev/null) && [[ -d $library ]] || return 1
+  sysroot=$(rustc --print sysroot)
+  compgen -G "$sysroot/lib/rustlib/*/bin/rust-lld" >/dev/null
+}
+
+add_target() {
+  command -v rustup >/dev/null || return 1
+  say "asking rustup for $1"
+  within 120 rustup target add "$1" >&2 && has_target "$1"
+}
+
+by_debian() {
+  local target=$1 subcommand=$2
+  shift 2
+  command -v apt-get >/dev/null || die "no $target: neither rustup nor Debian's packages can provide it here." \
+    "With network access: rustup target add $target"
+  if [[ $subcommand == clippy ]]; then
+    install_missing $debian_packages rust-web-clippy
+  else
+    install_missing $debian_packages
+  fi
+  say "$subcommand for $target with Debian's $(/usr/bin/rustc --version)"
+
+  # By full path: rustup's shims may stand first in PATH, and cargo prefers them for its subcommands.
+  export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
+  unset RUSTUP_TOOLCHAIN
+  # Lets a stable compiler build its own standard library.
+  export RUSTC_BOOTSTRAP=1
+  export CARGO_TARGET_WASM32_WASIP1_LINKER=$debian_linker
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$debian_linker
+  if [[ $target == wasm32-wasip1 ]]; then
+    # In RUSTFLAGS, since a RUSTFLAGS that is set already would beat the target's own variable.
+    export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-L native=/usr/lib/wasm32-wasi"
+  fi
+  if [[ $subcommand == clippy ]]; then
+    exec /usr/bin/cargo-clippy clippy -Zbuild-std=std,panic_abort "$@"
+  fi
+  exec /usr/bin/cargo "$subcommand" -Zbuild-std=std,panic_abort "$@"
+}
+
+install_missing() {
+  local package missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  local as_root=()
+  ((EUID == 0)) || as_root=(sudo -n)
+  say "installing Debian's ${missing[*]}"
+  {
+    # One unreachable source among many is no reason to stop: the install tells.
+    "${as_root[@]}" apt-get update -q || say "apt-get update failed; going on with the package lists at hand"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  } </dev/null >&2 || die "could not install ${missing[*]}; as root: apt-get install ${missing[*]}"
+}
+
+main "$@"

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs the filter as `make run` promises: Envoy with envoy.yaml, and beside it the stand-in backend
+# that decides about binds. When one of them ends, or at Ctrl-C, both do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR=$PWD/target
+
+callback="cargo run --example send_callback"
+if [[ -z ${WECOM_TOKEN:-} ]]; then
+  # Public, so good for nothing but trying out on this machine.
+  export WECOM_TOKEN=demoToken
+  export WECOM_ENCODING_AES_KEY=abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA
+  callback="WECOM_TOKEN=$WECOM_TOKEN WECOM_ENCODING_AES_KEY=$WECOM_ENCODING_AES_KEY $callback"
+  credentials="demo credentials; set WECOM_TOKEN and WECOM_ENCODING_AES_KEY for your own"
+else
+  : "${WECOM_ENCODING_AES_KEY:?is needed beside WECOM_TOKEN}"
+  credentials="WECOM_TOKEN and WECOM_ENCODING_AES_KEY of the environment; the simulator needs them too"
+fi
+
+cargo build --quiet --example decision_server --example send_callback
+
+cat <<TEXT
+
+  listener      http://127.0.0.1:10000/suite/receive
+  admin         http://127.0.0.1:9901
+  credentials   $credentials
+  a callback    $callback
+
+  Ctrl-C ends it.
+
+TEXT
+
+pids=()
+stop() {
+  trap - EXIT
+  # By pid: a background process of a script does not hear Ctrl-C.
+  kill "${pids[@]}" 2>/dev/null || true
+  wait
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+target/debug/examples/decision_server &
+pids+=($!)
+envoy=(target/tools/bin/envoy)
+if [[ -x target/tools/bin/func-e ]]; then
+  export ENVOY_PATH=$PWD/target/tools/bin/envoy
+  envoy=(target/tools/bin/func-e run)
+fi
+"${envoy[@]}" -c envoy.yaml --log-level warning --component-log-level wasm:info &
+pids+=($!)
+# Not in the foreground: the shell would hear of a signal only after Envoy's end.
+wait -n "${pids[@]}"

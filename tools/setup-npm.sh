@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Puts the protocol's reference implementation, npm's @wecom/crypto, into target/tools/node_modules:
+# the conformance tests compare this project's signatures and ciphers with it. The version and its
+# hash stand in tests/conformance.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+source=tests/conformance
+tools=target/tools
+
+command -v npm >/dev/null || { echo "setup-npm: needs Node 20 or later with npm" >&2; exit 1; }
+mkdir -p $tools
+# Copied last, after an install that succeeded, the lock file is the mark that nothing is to be done.
+if [[ -d $tools/node_modules/@wecom/crypto ]] && cmp -s $source/package-lock.json $tools/package-lock.json.installed; then
+  exit 0
+fi
+cp $source/package.json $source/package-lock.json $tools/
+npm ci --prefix $tools --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2
+cp $source/package-lock.json $tools/package-lock.json.installed
