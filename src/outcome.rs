@@ -60,7 +60,7 @@ pub enum Outcome {
     NotACallback,
     /// A URL verification whose echo is not 1 to 64 digits.
     NotAnEcho,
-    /// The client left before there was an answer.
+    /// The client left, or Envoy ended the request by itself, before there was an answer.
     ClientGone,
 }
 

@@ -9,6 +9,7 @@
 //! | Envoy | `ENVOY` | `target/tools/bin/envoy` |
 //! | func-e | `FUNC_E` | `target/tools/bin/func-e` |
 //! | the module | `WECOM_WASM` | `target/wasm32-wasip1/release/wecom_callback_filter.wasm` |
+//! | the same with the feature `trap` | `WECOM_TRAP_WASM` | `target/wasm32-wasip1/trap/wecom_callback_filter.wasm` |
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,6 +30,7 @@ use crate::wecom::{Account, Answer, Client};
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     config: Value,
+    text: Option<String>,
     module: Option<PathBuf>,
     concurrency: u32,
     log_level: String,
@@ -77,6 +79,7 @@ impl Bootstrap {
         let account = Account::demo();
         Ok(Self {
             config,
+            text: None,
             module: None,
             concurrency: 2,
             log_level: "warn".to_owned(),
@@ -224,6 +227,14 @@ impl Bootstrap {
         self.edit(|config| clusters(config).retain(|cluster| cluster["name"] != name))
     }
 
+    /// Gives Envoy this text as it is, instead of what was read and changed, with the repository's
+    /// root for its working directory.
+    #[must_use]
+    pub fn verbatim(mut self, text: &str) -> Self {
+        self.text = Some(text.to_owned());
+        self
+    }
+
     /// Another module than the one that was built last.
     #[must_use]
     pub fn module(mut self, path: impl Into<PathBuf>) -> Self {
@@ -324,6 +335,24 @@ impl Envoy {
                 bail!("Envoy took the configuration:\n{}", process.tail(TAIL_LINES));
             }
             ensure!(Instant::now() < deadline, "Envoy neither ended nor served:\n{}", process.tail(TAIL_LINES));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Lets Envoy check its configuration, as `envoy --mode validate` does, and gives its exit status
+    /// and what it said.
+    ///
+    /// # Errors
+    /// If it does not end within 20 s, or cannot be started at all.
+    pub async fn validate(bootstrap: Bootstrap) -> Result<(ExitStatus, String)> {
+        let bootstrap = bootstrap.argument("--mode").argument("validate").launcher(Launcher::Direct);
+        let mut process = Process::spawn(bootstrap)?;
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(status) = process.child.try_wait()? {
+                return Ok((status, process.log()));
+            }
+            ensure!(Instant::now() < deadline, "Envoy did not end:\n{}", process.tail(TAIL_LINES));
             tokio::time::sleep(POLL).await;
         }
     }
@@ -440,6 +469,11 @@ impl Envoy {
         self.process.folder.path()
     }
 
+    /// The process that was started: Envoy itself with [`Launcher::Direct`], else func-e above it.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Ends it in order and waits until it is gone.
     ///
     /// # Errors
@@ -477,8 +511,19 @@ impl Process {
     fn spawn(mut bootstrap: Bootstrap) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("testbed-envoy-").tempdir()?;
         place_module(&mut bootstrap)?;
-        let config = folder.path().join("envoy.json");
-        fs::write(&config, serde_json::to_vec_pretty(&bootstrap.config)?)?;
+        let config = match &bootstrap.text {
+            Some(text) => {
+                let config = folder.path().join("envoy.yaml");
+                fs::write(&config, text)?;
+                config
+            }
+            None => {
+                for_this_envoy(&mut bootstrap.config)?;
+                let config = folder.path().join("envoy.json");
+                fs::write(&config, serde_json::to_vec_pretty(&bootstrap.config)?)?;
+                config
+            }
+        };
 
         let envoy = program("ENVOY", "envoy")?;
         let func_e = match bootstrap.launcher {
@@ -497,6 +542,9 @@ impl Process {
             }
             None => Command::new(envoy),
         };
+        if bootstrap.text.is_some() {
+            command.current_dir(repository());
+        }
         command
             .arg("-c")
             .arg(&config)
@@ -609,6 +657,12 @@ pub fn built_module() -> PathBuf {
         .unwrap_or_else(|| repository().join("target/wasm32-wasip1/release/wecom_callback_filter.wasm"))
 }
 
+/// The module that panics on demand, as built last with the feature `trap`.
+pub fn trap_module() -> PathBuf {
+    path_from("WECOM_TRAP_WASM")
+        .unwrap_or_else(|| repository().join("target/wasm32-wasip1/trap/wecom_callback_filter.wasm"))
+}
+
 /// Puts the module's place into the filters that load one from a file.
 fn place_module(bootstrap: &mut Bootstrap) -> Result<()> {
     let module = bootstrap.module.clone().unwrap_or_else(built_module);
@@ -619,6 +673,50 @@ fn place_module(bootstrap: &mut Bootstrap) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts the list of capabilities where the Envoy at hand looks for it: before 1.40 it stood in the
+/// plugin's configuration, not in its VM's.
+///
+/// # Errors
+/// If Envoy is missing, or does not say its version.
+pub fn for_this_envoy(config: &mut Value) -> Result<()> {
+    fn lift(value: &mut Value) {
+        let list = value.get_mut("vm_config").and_then(Value::as_object_mut);
+        if let Some(list) = list.and_then(|vm_config| vm_config.remove("capability_restriction_config")) {
+            value["capability_restriction_config"] = list;
+        }
+        match value {
+            Value::Object(fields) => fields.values_mut().for_each(lift),
+            Value::Array(values) => values.iter_mut().for_each(lift),
+            _ => {}
+        }
+    }
+
+    if version()? < (1, 40) {
+        lift(config);
+    }
+    Ok(())
+}
+
+/// Major and minor version of the Envoy at hand.
+///
+/// # Errors
+/// If it is missing, or does not say.
+pub fn version() -> Result<(u32, u32)> {
+    static VERSION: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(*version);
+    }
+    // "/path/to/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL"
+    let said = Command::new(program("ENVOY", "envoy")?).arg("--version").output()?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    let number = said.split("version: ").nth(1).and_then(|build| build.split('/').nth(1)).unwrap_or_default();
+    let mut numbers = number.split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok(*VERSION.get_or_init(|| (major, minor))),
+        _ => bail!("Envoy does not say its version, but: {said}"),
+    }
 }
 
 /// Whether func-e is installed.

@@ -1,8 +1,9 @@
 //! Both neighbours of the filter and the real thing between them: [`wecom`] sends callbacks as
 //! WeCom does, [`backend`] answers as a vendor's backend might, however badly, and [`envoy`] runs
-//! the Envoy that stands between the two. The behaviour tests and the programs in `examples/` are
-//! built on it.
+//! the Envoy that stands between the two, whose [`workers`] can be told apart. The behaviour tests
+//! and the programs in `examples/` are built on it.
 
 pub mod backend;
 pub mod envoy;
 pub mod wecom;
+pub mod workers;
