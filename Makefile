@@ -8,19 +8,24 @@
 
 CARGO ?= cargo
 MODULE := target/wasm32-wasip1/release/wecom_callback_filter.wasm
+TRAP_MODULE := target/wasm32-wasip1/trap/wecom_callback_filter.wasm
 TOOLS := $(CURDIR)/target/tools
 # Envoy is started through func-e where that could be had, else directly.
-PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null) WECOM_WASM=$(CURDIR)/$(MODULE)
+PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null) WECOM_WASM=$(CURDIR)/$(MODULE) WECOM_TRAP_WASM=$(CURDIR)/$(TRAP_MODULE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test check clean \
-	setup setup-envoy setup-func-e setup-npm setup-wasm-bindgen setup-deny
+.PHONY: help build build-trap run demo check-config test check clean \
+	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
 	tools/cargo-wasm.sh build --release --target wasm32-wasip1
+
+# The same with a feature that lets tests make it panic; see src/envoy/trap.rs.
+build-trap:
+	tools/cargo-wasm.sh build --profile trap --features trap --target wasm32-wasip1
 
 run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
 	tools/run.sh
@@ -28,8 +33,12 @@ run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-i
 demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
 	$(PROGRAMS) $(CARGO) run --quiet --example demo
 
+# Secrets that it names are looked up in the environment; FLAGS=--env-optional does without.
+check-config: ## Check a configuration without Envoy: make check-config FILE=envoy.yaml
+	@$(CARGO) run --quiet --example check_config -- $(FLAGS) $(or $(FILE),envoy.yaml)
+
 # The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
-test: build setup ## Run all tests, natively, against a real Envoy, and in a Wasm engine
+test: build build-trap setup ## Run all tests, natively, against a real Envoy, and in a Wasm engine
 	$(PROGRAMS) NODE_PATH=$(TOOLS)/node_modules $(CARGO) test --workspace
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 
@@ -43,6 +52,6 @@ clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
 
 # Each does nothing when its work is done.
-setup: setup-envoy setup-func-e setup-npm setup-wasm-bindgen
-setup-envoy setup-func-e setup-npm setup-wasm-bindgen setup-deny:
+setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen
+setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny:
 	@tools/$@.sh

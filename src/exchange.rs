@@ -214,7 +214,9 @@ impl Exchange {
                 self.answer(&sealer, conclusion.reply.clone(), conclusion.outcome, around)
             }
             (State::Waiting { sealer, first: false, .. }, Event::Concluded(conclusion)) => {
-                self.answer(&sealer, conclusion.reply.clone(), Outcome::DuplicateInFlight, around)
+                // As the record keeps it: what copies on other workers and later ones are told.
+                let reply = Reply::decode(&conclusion.reply.encode());
+                self.answer(&sealer, reply, Outcome::DuplicateInFlight, around)
             }
             (State::Waiting { sealer, first: false, .. }, Event::Settled(reply)) => {
                 self.answer(&sealer, reply.clone(), Outcome::DuplicateInFlight, around)

@@ -465,6 +465,21 @@ fn a_copy_in_flight_gets_the_first_ones_answer() {
 }
 
 #[test]
+fn every_copy_of_a_callback_whose_answer_is_too_long_for_the_record_is_told_the_same() {
+    let object = Reply::Object(vec![b'x'; 200]);
+    let conclusion = Conclusion { reply: object.clone(), outcome: Outcome::Delivered };
+    let (mut first, _) = Sent::new(message("event", "unbind")).claimed(&Claim::First);
+    let sealed = answer(first.handle(Event::Concluded(&conclusion), &at(1)));
+    assert_eq!(read(&sealed, KEY), (200, "x".repeat(200)));
+    let recorded = Claim::Recorded(object.encode());
+    let (mut here, _) = Sent::new(message("event", "unbind")).claimed(&Claim::InFlight);
+    let (_, later) = Sent::new(message("event", "unbind")).claimed(&recorded);
+    for effect in [here.handle(Event::Concluded(&conclusion), &at(1)), later] {
+        assert_eq!(read(&answer(effect), KEY), (200, "success".to_owned()));
+    }
+}
+
+#[test]
 fn a_copy_looks_once_more_at_its_deadline_and_then_fails_closed() {
     for claim in [Claim::InFlight, Claim::First, Claim::Unavailable] {
         let (mut exchange, _) = Sent::bind().claimed(&Claim::InFlight);

@@ -23,8 +23,16 @@ cat <<TEXT
 
   listener      http://127.0.0.1:10000/suite/receive
   admin         http://127.0.0.1:9901
+  metrics       http://127.0.0.1:9901/stats/prometheus?filter=wecom&usedonly
+  access log    below, one line of JSON per request
   credentials   $credentials
-  a callback    $callback
+
+  a callback    $callback -- http://127.0.0.1:10000/suite/receive
+  refused       the same with --device-sn sn-refuse-4 at its end
+  unanswered    with --device-sn sn-hang
+  URL check     with --type verify-url
+  others        cargo run --example send_callback -- --help; cargo run --example decision_server -- --help
+  outcomes      docs/outcomes.md tells what each means
 
   Ctrl-C ends it.
 

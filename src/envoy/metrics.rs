@@ -54,7 +54,8 @@ impl Metrics {
         }
     }
 
-    /// A copy begins (+1) or ends (-1) to wait for the first one's verdict.
+    /// A copy begins (+1) or ends (-1) to wait for the first one's verdict. Those that wait on a
+    /// worker whose VM traps are never subtracted: after a reload the gauge may stand too high.
     pub(super) fn waiting(&self, change: i64) {
         if let Some(id) = self.waiting {
             host::add(id, change);

@@ -17,6 +17,8 @@ mod host;
 mod metrics;
 mod root;
 mod stream;
+#[cfg(feature = "trap")]
+mod trap;
 
 use proxy_wasm::traits::RootContext;
 

@@ -61,6 +61,8 @@ impl Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, _body_size: usize, _num_trailers: usize) {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_http_call_response");
         if let Some(desk) = &self.desk {
             desk.call_ended(token, num_headers > 0);
         }
@@ -96,6 +98,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_tick");
         host::adopt_log_level();
         if let Some(desk) = &self.desk {
             desk.tick();
@@ -103,6 +107,8 @@ impl RootContext for Root {
     }
 
     fn on_queue_ready(&mut self, _queue: u32) {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_queue_ready");
         if let Some(desk) = &self.desk {
             desk.work_off_queue();
         }

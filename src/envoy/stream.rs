@@ -45,6 +45,8 @@ impl HttpContext for Stream {
     forgo_http_context!();
 
     fn on_http_request_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
+        #[cfg(feature = "trap")]
+        super::trap::set();
         let path = host::request_header(":path").unwrap_or_default();
         let config = &self.desk.config;
         if !Exchange::is_ours(config, &path) {
@@ -72,6 +74,8 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_request_body");
         if matches!(self.path, Path::NotOurs) {
             return Action::Continue;
         }
@@ -84,6 +88,8 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_request_trailers");
         if matches!(self.path, Path::NotOurs) {
             return Action::Continue;
         }
@@ -92,6 +98,8 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
+        #[cfg(feature = "trap")]
+        super::trap::spring("on_log");
         self.desk.forget(self.id);
     }
 }

@@ -372,6 +372,11 @@ impl Envoy {
         self.listeners.get(name).copied()
     }
 
+    /// The admin interface's address.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Reads from the admin interface.
     ///
     /// # Errors

@@ -614,10 +614,28 @@ impl Client {
 /// # Errors
 /// If no connection came about, or what came back within 20 s is no HTTP/1.1 answer.
 pub async fn send_raw(address: std::net::SocketAddr, bytes: &[u8]) -> Result<Answer> {
+    send_raw_pieces(address, &[bytes], Duration::ZERO).await
+}
+
+/// The same in pieces, with a pause between two of them.
+///
+/// # Errors
+/// As [`send_raw`].
+pub async fn send_raw_pieces(
+    address: std::net::SocketAddr,
+    pieces: &[impl AsRef<[u8]>],
+    pause: Duration,
+) -> Result<Answer> {
     let start = Instant::now();
     let mut connection = TcpStream::connect(address).await?;
-    // The other side may answer and close before it has read everything.
-    let _ = connection.write_all(bytes).await;
+    connection.set_nodelay(true)?;
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > 0 {
+            tokio::time::sleep(pause).await;
+        }
+        // The other side may answer and close before it has read everything.
+        let _ = connection.write_all(piece.as_ref()).await;
+    }
     let mut read = Vec::new();
     let reading = tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut read)).await;
     let elapsed = start.elapsed();

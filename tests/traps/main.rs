@@ -1,0 +1,280 @@
+//! What a panic costs. None is reachable from input, so a module built with the feature `trap`
+//! panics when a header tells it to: the worker's virtual machine is dead. Whoever it was serving
+//! gets an answer that is no approval, the worker comes back by itself, the other one never stops,
+//! and the record of duplicates knows what it knew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testbed::backend::{Backend, Behaviour};
+use testbed::envoy::{Bootstrap, Envoy, built_module, trap_module};
+use testbed::wecom::{Account, Answer, Client, Event, Request, send_raw};
+use tokio::task::JoinHandle;
+
+const PATH: &str = "/suite/receive";
+const HEADER: &str = "x-trap";
+
+/// `max_stream_duration` in `envoy.yaml`, and time for a slow machine.
+const ANSWER_LIMIT: Duration = Duration::from_secs(4 + 2);
+
+/// A multiple of `reload_config.backoff.max_interval` in `envoy.yaml`.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The worker that the traps are set on, and the other one.
+const TRAPPED: usize = 0;
+const OTHER: usize = 1;
+
+#[test]
+fn the_shipped_module_has_no_trap() {
+    let holds = |module| std::fs::read(module).unwrap().windows(HEADER.len()).any(|bytes| bytes == HEADER.as_bytes());
+    assert!(holds(trap_module()));
+    assert!(!holds(built_module()));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_callback_of_the_request_costs_one_worker_for_a_moment() {
+    let mut edge = Edge::start().await;
+    let unread = |callback| Trap { callback, verdict: false, asked: 0, retry: 0, asked_in_all: 1 };
+    edge.spring(unread("on_request_headers"), Edge::send_trapped).await;
+    edge.spring(unread("on_request_body"), Edge::send_trapped).await;
+    edge.spring(unread("on_request_trailers"), async |edge, request| {
+        // The connection ends up on the worker that has fewer.
+        let body = request.body_bytes();
+        let mut bytes = format!(
+            "POST {PATH}?{} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{HEADER}: on_request_trailers\r\n\
+             transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+            request.query_text(),
+            body.len()
+        )
+        .into_bytes();
+        bytes.extend(body);
+        bytes.extend(b"\r\n0\r\nx-checksum: 1\r\n\r\n");
+        send_raw(edge.envoy.address(), &bytes).await.unwrap()
+    })
+    .await;
+    // By then the answer has been sent.
+    let answered = Trap { callback: "on_log", verdict: true, asked: 1, retry: 0, asked_in_all: 1 };
+    edge.spring(answered, Edge::send_trapped).await;
+    edge.assert_nothing_else_panicked(4).await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_callback_of_the_root_costs_one_worker_for_a_moment() {
+    let mut edge = Edge::start().await;
+    // Claimed, so at most once has begun: no copy is ever asked about again.
+    let claimed = |callback, asked| Trap { callback, verdict: false, asked, retry: 7, asked_in_all: asked };
+    edge.spring(claimed("on_queue_ready", 0), Edge::send_trapped).await;
+    edge.spring(claimed("on_http_call_response", 1), Edge::send_trapped).await;
+    edge.spring(claimed("on_tick", 1), async |edge, mut request| {
+        // Time passes at any moment, so the trap is set once the bind waits.
+        request.headers.remove(HEADER);
+        edge.backend.on_device("sn-on_tick", Behaviour::hang());
+        let waiting = edge.sending(TRAPPED, &request);
+        edge.until("it is asked", async || edge.asked("sn-on_tick") == 1).await;
+        let setter = edge.account.seal(Event::bind("sn-setter")).with_method("PUT").with_header(HEADER, b"on_tick");
+        assert_eq!(edge.send(TRAPPED, &setter).await.status, 405);
+        waiting.await.unwrap()
+    })
+    .await;
+    edge.assert_nothing_else_panicked(3).await;
+}
+
+/// A callback to panic in, and what becomes of the bind that set the trap off.
+struct Trap {
+    callback: &'static str,
+    /// Whether it is answered with its verdict; else with an error.
+    verdict: bool,
+    /// How often the backend has been asked about it by then.
+    asked: usize,
+    /// The verdict that WeCom's retry is given.
+    retry: u32,
+    /// How often the backend has been asked after that.
+    asked_in_all: usize,
+}
+
+/// Envoy with the module that panics on demand, and connections to each of its workers.
+struct Edge {
+    envoy: Envoy,
+    backend: Backend,
+    account: Account,
+    url: String,
+    clients: [Client; 2],
+    _spare: Client,
+    reloads: u64,
+}
+
+impl Edge {
+    async fn start() -> Self {
+        let backend = Backend::start().await.unwrap();
+        let bootstrap = Bootstrap::example()
+            .unwrap()
+            .module(trap_module())
+            .cluster("decision", backend.port())
+            .cluster("backend", backend.port())
+            .balanced()
+            .edit_hcm(|hcm| hcm["http_protocol_options"] = json!({ "enable_trailers": true }));
+        let envoy = Envoy::start(bootstrap).await.unwrap();
+        let url = envoy.url(PATH);
+        let clients = [envoy.connect(TRAPPED, &url).await.unwrap(), envoy.connect(OTHER, &url).await.unwrap()];
+        let spare = envoy.connect(OTHER, &url).await.unwrap();
+        let edge = Self { envoy, backend, account: Account::demo(), url, clients, _spare: spare, reloads: 0 };
+        edge.until("one connection on one worker, two on the other", async || {
+            edge.envoy.connections_held().await.unwrap() == [1, 2]
+        })
+        .await;
+        edge
+    }
+
+    /// Lets the trap panic in the midst of everything, by that way of sending, and looks what it cost.
+    async fn spring(&mut self, trap: Trap, send: impl AsyncFnOnce(&Self, Request) -> Answer) {
+        let Trap { callback, verdict, asked, retry, asked_in_all } = trap;
+        let device_sn = format!("sn-{callback}");
+        let (decided, waiting, elsewhere) =
+            (Event::bind("sn-decided"), Event::bind("sn-waiting"), Event::bind("sn-elsewhere"));
+        self.backend.forget();
+        self.backend.on_device("sn-decided", Behaviour::verdict(3));
+        self.backend.on_device("sn-waiting", Behaviour::hang());
+        self.backend.on_device("sn-elsewhere", Behaviour::verdict(4).after(Duration::from_millis(700)));
+        assert_eq!(self.errcode(&self.send(TRAPPED, &self.account.seal(&decided)).await), Some(3));
+        let steady = self.steady_traffic();
+        let neighbour = self.sending(TRAPPED, &self.account.seal(&waiting));
+        self.until("the neighbour waits", async || self.asked("sn-waiting") == 1).await;
+        let copy = self.sending(OTHER, &self.account.seal(&waiting));
+        let first_elsewhere = self.sending(OTHER, &self.account.seal(&elsewhere));
+        self.until("the other worker's first waits", async || self.asked("sn-elsewhere") == 1).await;
+        let copy_of_elsewhere = self.sending(TRAPPED, &self.account.seal(&elsewhere));
+
+        let bind = Event::bind(&device_sn);
+        let request = self.account.seal(&bind).with_header(HEADER, callback.as_bytes());
+        let answer = send(self, request).await;
+        assert!(answer.elapsed < ANSWER_LIMIT, "{callback}: {:?}", answer.elapsed);
+        if verdict {
+            assert_eq!(self.errcode(&answer), Some(0), "{callback}");
+        } else {
+            assert_eq!(answer.status, 503, "{callback}: {answer:?}");
+        }
+        assert_eq!(self.asked(&device_sn), asked, "{callback}");
+        self.envoy.wait_for_log(&format!("the trap in {callback}")).await.unwrap();
+
+        // While the virtual machine is dead there are errors, and then verdicts again.
+        self.until("the worker serves again", async || {
+            let answer = self.send(TRAPPED, &self.account.seal(Event::bind("sn-next"))).await;
+            assert!(answer.status == 503 || self.errcode(&answer) == Some(0), "{callback}: {answer:?}");
+            answer.status == 200
+        })
+        .await;
+        self.reloads += 1;
+        assert_eq!(self.reloads().await, self.reloads, "{callback}: only one worker had to begin anew");
+
+        for worker in [TRAPPED, OTHER] {
+            let answer = self.send(worker, &self.account.seal(&decided)).await;
+            assert_eq!(self.errcode(&answer), Some(3), "{callback}: the record survives");
+            let answer = self.send(worker, &self.account.seal(&bind)).await;
+            assert_eq!(self.errcode(&answer), Some(retry), "{callback}");
+        }
+        assert_eq!(self.asked("sn-decided"), 1, "{callback}");
+        assert_eq!(self.asked(&device_sn), asked_in_all, "{callback}");
+
+        let neighbour = neighbour.await.unwrap();
+        assert_eq!(neighbour.status, 503, "{callback}: {neighbour:?}");
+        assert!(neighbour.elapsed < ANSWER_LIMIT, "{callback}: {:?}", neighbour.elapsed);
+        assert_eq!(self.errcode(&copy.await.unwrap()), Some(7), "{callback}: the other worker waits in vain");
+        for worker in [TRAPPED, OTHER] {
+            assert_eq!(self.errcode(&self.send(worker, &self.account.seal(&waiting)).await), Some(7), "{callback}");
+        }
+        assert_eq!(self.asked("sn-waiting"), 1, "{callback}");
+
+        // What the other worker settles is told to a dead one, too, and nobody minds.
+        assert_eq!(self.errcode(&first_elsewhere.await.unwrap()), Some(4), "{callback}");
+        let copy = copy_of_elsewhere.await.unwrap();
+        assert!(copy.status == 503 || self.errcode(&copy) == Some(4), "{callback}: {copy:?}");
+        assert_eq!(self.errcode(&self.send(TRAPPED, &self.account.seal(&elsewhere)).await), Some(4), "{callback}");
+        assert_eq!(self.asked("sn-elsewhere"), 1, "{callback}");
+        assert!(steady.stop().await > 0, "{callback}");
+    }
+
+    async fn send_trapped(&self, request: Request) -> Answer {
+        self.send(TRAPPED, &request).await
+    }
+
+    async fn send(&self, worker: usize, request: &Request) -> Answer {
+        self.clients[worker].send(&self.url, request).await.unwrap()
+    }
+
+    fn sending(&self, worker: usize, request: &Request) -> JoinHandle<Answer> {
+        let (client, url, request) = (self.clients[worker].clone(), self.url.clone(), request.clone());
+        tokio::spawn(async move { client.send(&url, &request).await.unwrap() })
+    }
+
+    /// Binds on the other worker, one after the other, each of which must be decided.
+    fn steady_traffic(&self) -> Steady {
+        let (client, url, account) = (self.clients[OTHER].clone(), self.url.clone(), self.account.clone());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let task = tokio::spawn(async move {
+            let mut served = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = client.send(&url, &account.seal(Event::bind("sn-steady"))).await.unwrap();
+                assert_eq!(answer.decrypt(&account).unwrap().errcode(), Some(0));
+                served += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            served
+        });
+        Steady { stopping, task }
+    }
+
+    fn errcode(&self, answer: &Answer) -> Option<u32> {
+        answer.decrypt(&self.account).unwrap_or_else(|error| panic!("{error:#}")).errcode()
+    }
+
+    fn asked(&self, device_sn: &str) -> usize {
+        self.backend.requests_for(device_sn).len()
+    }
+
+    async fn reloads(&self) -> u64 {
+        let stats = self.envoy.stats().await.unwrap();
+        stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success")).map(|(_, count)| count).sum()
+    }
+
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "waited {} s until {what}", PATIENCE.as_secs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What [`Envoy::assert_clean`] asks, but for the traps.
+    async fn assert_nothing_else_panicked(&self, traps: usize) {
+        let log = self.envoy.log();
+        assert_eq!(log.matches("panicked").count(), traps, "{log}");
+        assert_eq!(log.matches("the trap in").count(), traps, "{log}");
+        assert!(!log.contains("restricted"), "{log}");
+        assert_eq!(self.reloads().await, u64::try_from(traps).unwrap());
+    }
+}
+
+/// Traffic that goes on until it is stopped.
+struct Steady {
+    stopping: Arc<AtomicBool>,
+    task: JoinHandle<u32>,
+}
+
+impl Steady {
+    /// How many were served.
+    async fn stop(self) -> u32 {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
