@@ -16,6 +16,10 @@ use crate::wecom::verdict::Verdict;
 /// Largest response that is read, in bytes. A verdict has a hundred.
 pub const MAX_RESPONSE_BYTES: usize = 65_536;
 
+/// How much sooner than its timeout a call may end and still count as timed out, in milliseconds:
+/// Envoy's timers and its clock do not go by the same beat.
+const TIMER_SLACK_MS: u64 = 50;
+
 /// A call to be made.
 #[derive(Clone)]
 pub struct Job {
@@ -72,14 +76,14 @@ impl Job {
     /// broke off. `elapsed_ms` is how long it took; it only tells the failures apart.
     pub fn conclude(&self, response: Option<Response<'_>>, elapsed_ms: u64) -> Conclusion {
         let failed = |outcome| Conclusion { reply: Reply::Failed, outcome };
-        let timed_out = elapsed_ms >= self.upstream().timeout_ms;
+        let timed_out = elapsed_ms.saturating_add(TIMER_SLACK_MS) >= self.upstream().timeout_ms;
         let Some(response) = response else {
             return failed(if timed_out { Outcome::UpstreamTimeout } else { Outcome::UpstreamUnreachable });
         };
         if !matches!(response.status, [b'2', _, _]) {
             // Envoy answers for an upstream that does not: 504 in its place, or 503.
             return failed(match response.status {
-                b"504" if timed_out => Outcome::UpstreamTimeout,
+                b"504" if response.body.starts_with(b"upstream request timeout") => Outcome::UpstreamTimeout,
                 b"503" if response.body.starts_with(b"upstream connect error") => Outcome::UpstreamUnreachable,
                 _ => Outcome::UpstreamStatus,
             });

@@ -72,7 +72,7 @@ fn an_empty_answer_is_success_only_if_it_says_so_and_may() {
 
 #[test]
 fn a_call_that_breaks_fails_and_a_bind_keeps_that() {
-    for (elapsed_ms, outcome) in [(899, Outcome::UpstreamUnreachable), (900, Outcome::UpstreamTimeout)] {
+    for (elapsed_ms, outcome) in [(849, Outcome::UpstreamUnreachable), (850, Outcome::UpstreamTimeout)] {
         for (event, _) in EventType::ALL {
             let conclusion = job(event, true).conclude(None, elapsed_ms);
             assert_eq!((&conclusion.reply, conclusion.outcome), (&Reply::Failed, outcome));
@@ -86,7 +86,7 @@ fn what_envoy_answers_in_place_of_the_upstream_is_told_apart() {
     let outcome =
         |status, body, elapsed_ms| job(EventType::Bind, true).conclude(response(status, body), elapsed_ms).outcome;
     assert_eq!(outcome("504", "upstream request timeout", 900), Outcome::UpstreamTimeout);
-    assert_eq!(outcome("504", "upstream request timeout", 100), Outcome::UpstreamStatus);
+    assert_eq!(outcome("504", "the upstream's own", 900), Outcome::UpstreamStatus);
     assert_eq!(outcome("503", "upstream connect error or …", 1), Outcome::UpstreamUnreachable);
     assert_eq!(outcome("503", "busy", 1), Outcome::UpstreamStatus);
 }

@@ -82,8 +82,8 @@ pub enum Effect {
     /// Claim the record of this name, and say what came of it with [`Event::Claimed`]. A call
     /// for it would have ended within so many milliseconds.
     Claim {
-        /// The record's name: path and request id.
-        name: Vec<u8>,
+        /// The record's name: path and request id, or the message; wiped on drop.
+        name: Zeroizing<Vec<u8>>,
         /// The longest its call can take, in milliseconds.
         within_ms: u64,
     },
@@ -170,12 +170,13 @@ impl Exchange {
     /// not for us.
     pub fn begin(config: &Rc<Config>, head: &Head<'_>, around: &Surroundings) -> Option<(Self, Effect)> {
         let (endpoint, query) = endpoint_of(config, head.path)?;
-        let shown = |value: &[u8]| std::str::from_utf8(value).ok().and_then(presentable);
+        let carried =
+            |value: &[u8]| std::str::from_utf8(value).ok().filter(|value| is_printable(value)).map(str::to_owned);
         let mut exchange = Self {
             config: Rc::clone(config),
             endpoint: Rc::clone(endpoint),
-            request_id: head.request_id.and_then(shown).unwrap_or_default(),
-            trace: head.trace.iter().filter_map(|(name, value)| Some(((*name).to_owned(), shown(value)?))).collect(),
+            request_id: head.request_id.and_then(carried).unwrap_or_default(),
+            trace: head.trace.iter().filter_map(|(name, value)| Some(((*name).to_owned(), carried(value)?))).collect(),
             facts: Facts { event: EventType::Other, req_id: None, device_sn: None, errcode: None },
             copy: false,
             state: State::Over,
@@ -305,9 +306,11 @@ impl Exchange {
             Ok(query) => query,
             Err(error) => return self.reject(Outcome::BadQuery, error),
         };
-        let announced =
-            head.content_length.and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
-        if announced.is_some_and(|length: usize| length > self.config.max_body_bytes) {
+        // Digits beyond any number are too large as well; what is no length at all, Envoy refuses.
+        let limit = u64::try_from(self.config.max_body_bytes).unwrap_or(u64::MAX);
+        let announced = head.content_length.filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit));
+        let announced = announced.and_then(|text| std::str::from_utf8(text).ok());
+        if announced.is_some_and(|digits| digits.parse().map_or(true, |length: u64| length > limit)) {
             return self.reject(Outcome::BodyTooLarge, "content-length is larger than max_body_bytes");
         }
         if head.end_of_stream {
@@ -404,10 +407,12 @@ impl Exchange {
             ("x-wecom-req-id", req_id),
             ("x-wecom-receive-id", receive_id),
             ("idempotency-key", req_id),
-            ("x-request-id", &self.request_id),
         ];
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(of_message.into_iter().filter_map(|(name, value)| Some((name.to_owned(), presentable(value)?))));
+        if !self.request_id.is_empty() {
+            headers.push(("x-request-id".to_owned(), self.request_id.clone()));
+        }
         headers.extend(self.trace.iter().cloned());
         headers
     }
@@ -526,21 +531,23 @@ fn endpoint_of<'a, 'p>(config: &'a Config, path: &'p [u8]) -> Option<(&'a Rc<End
 
 /// What a callback is recorded as: its URL and its request id or, without one, its whole message.
 /// Only what is encrypted counts. Timestamp and nonce do not: the same signature holds for others.
-fn record_name(path: &str, callback: &Callback, message: &[u8]) -> Vec<u8> {
+fn record_name(path: &str, callback: &Callback, message: &[u8]) -> Zeroizing<Vec<u8>> {
     let (kind, id): (&[u8], &[u8]) = match &callback.req_id {
         Some(req_id) => (b"req_id", req_id.as_bytes()),
         None => (b"message", message),
     };
-    [path.as_bytes(), kind, id].join(&0)
+    Zeroizing::new([path.as_bytes(), kind, id].join(&0))
 }
 
 /// A value fit for a header and a log line: 1 to 128 printable ASCII characters, no blank at
 /// either end.
 fn presentable(value: &str) -> Option<String> {
-    let fit = (1..=128).contains(&value.len())
-        && value.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-        && value.trim_ascii().len() == value.len();
+    let fit = (1..=128).contains(&value.len()) && is_printable(value) && value.trim_ascii().len() == value.len();
     fit.then(|| value.to_owned())
+}
+
+fn is_printable(value: &str) -> bool {
+    value.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 #[cfg(all(test, not(target_family = "wasm")))]

@@ -249,17 +249,22 @@ impl Desk {
         self.tell_all(key, Event::Concluded(&conclusion));
     }
 
-    /// Tells every stream of this worker that waits for a record.
+    /// Tells every stream of this worker that waits for a record. Who goes on waiting stays listed.
     fn tell_all(&self, key: RecordKey, event: Event<'_>) {
-        let streams = self.inner.borrow_mut().waiting.get(&key).cloned().unwrap_or_default();
-        for stream in streams {
-            if host::act_on(stream) {
-                self.tell(stream, event);
+        let mut streams = self.inner.borrow_mut().waiting.remove(&key).unwrap_or_default();
+        for stream in &streams {
+            if host::act_on(*stream) {
+                self.tell(*stream, event);
             } else {
-                self.strike(stream);
+                self.strike(*stream);
             }
         }
         host::act_on(self.root);
+        let mut inner = self.inner.borrow_mut();
+        streams.retain(|stream| inner.streams.contains_key(stream));
+        if !streams.is_empty() {
+            inner.waiting.entry(key).or_default().extend(streams);
+        }
     }
 
     /// Drops a stream that the host no longer knows: there is nothing left to say or count it at.
@@ -287,7 +292,7 @@ impl Desk {
     fn send(&self, exchange: &Exchange, answer: &Answer) {
         if answer.outcome == Outcome::NoBody && !self.inner.borrow().body_seen {
             log::error!(
-                "no request body has ever reached the filter: \
+                "no request body has reached this worker's filter yet; if every POST ends as no_body, \
                  set allow_on_headers_stop_iteration: true in its PluginConfig (Envoy 1.35 or later)"
             );
         }

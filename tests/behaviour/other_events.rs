@@ -1,0 +1,229 @@
+//! The fourteen other types of hardware callbacks, and those that WeCom has yet to invent: each
+//! reaches its upstream as it is, and is answered as the contract says for its type.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use testbed::backend::Behaviour;
+use testbed::wecom::{Account, Answer, Client, Event};
+use wecom_callback_filter::wecom::callback::EventType;
+
+use crate::support::{Edge, PATH, assert_rejected, endpoint, together};
+
+/// The types that can say no in their own terms, and how they do.
+const REFUSALS: [(EventType, &str); 2] =
+    [(EventType::VerifyDevice, r#"{"is_valid":false}"#), (EventType::UserScan, r#"{"online_status":2}"#)];
+
+/// Every type that WeCom documents but bind.
+fn others() -> impl Iterator<Item = EventType> {
+    let all = EventType::ALL.into_iter().map(|(event, _)| event);
+    all.filter(|event| !matches!(event, EventType::Bind | EventType::Other))
+}
+
+#[track_caller]
+fn assert_plain_success(answer: &Answer) {
+    assert_eq!((answer.status, answer.text().as_str()), (200, "success"));
+    assert_eq!(answer.header("content-type"), Some("text/plain"));
+}
+
+/// The refusal that a type ends in when nobody took it: its own, or a status and a word that begins so.
+#[track_caller]
+fn assert_failed(answer: &Answer, account: &Account, event: EventType, word: &str) {
+    match REFUSALS.iter().find(|(known, _)| *known == event) {
+        Some((_, refusal)) => assert_eq!(answer.decrypt(account).unwrap().text(), *refusal),
+        None => {
+            let said = answer.rejection().unwrap_or_default();
+            assert!(said.starts_with(word), "{said} where {word} was to be");
+            assert_rejected(answer, 503, &said);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bind_goes_to_the_decision_endpoint_and_every_other_type_to_the_events_upstream() {
+    let edge = Edge::start().await;
+    assert_eq!(others().count(), 14);
+    for client in [Client::http1(), Client::http2()] {
+        for (event, name) in EventType::ALL.into_iter().filter(|(event, _)| *event != EventType::Other) {
+            edge.decision.forget();
+            edge.backend.forget();
+            let message = Event::of(event, "sn");
+            let answer = client.send(&edge.envoy.url(PATH), &edge.account.seal(&message)).await.unwrap();
+
+            let (taker, path, idle) = match event {
+                EventType::Bind => (&edge.decision, "/bind", &edge.backend),
+                _ => (&edge.backend, "/events", &edge.decision),
+            };
+            let told = taker.requests();
+            assert_eq!(told.len(), 1, "{name}: {}", answer.text());
+            assert_eq!(told[0].body, message.to_json(edge.account.receive_id()), "{name}: byte for byte");
+            assert_eq!((told[0].method.as_str(), told[0].target.as_str()), ("POST", path));
+            assert_eq!(told[0].header_text("content-type"), Some("application/json"));
+            assert_eq!(told[0].header_text("x-wecom-event"), Some(name));
+            assert_eq!(told[0].header_text("x-wecom-receive-id"), Some("2000000000000001"));
+            assert_eq!(told[0].header_text("idempotency-key"), message.req_id_text());
+            assert_eq!(idle.count(), 0, "{name}");
+            match event {
+                EventType::Bind => assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0)),
+                _ => assert_plain_success(&answer),
+            }
+        }
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn what_a_type_lacks_is_not_asked_of_it() {
+    let edge = Edge::start().await;
+    // model_ticket comes for a model, so it names neither a device nor a company.
+    let ticket = Event::of(EventType::ModelTicket, "sn");
+    assert_plain_success(&edge.send(&edge.account.seal(&ticket)).await);
+    let told = edge.backend.requests().remove(0).json().unwrap();
+    assert_eq!(told["base_info"].get("device_sn"), None);
+    assert_eq!(told["base_info"].get("auth_corpid"), None);
+    assert!(told["event"]["model_ticket"].is_string());
+
+    edge.backend.forget();
+    let bare = format!(r#"{{"event":{{"event_type":"unbind"}},"at":"{}"}}"#, testbed::wecom::random_id());
+    for copy in 0..2 {
+        assert_plain_success(&edge.send(&edge.account.seal(bare.as_str())).await);
+        assert_eq!(edge.backend.count(), 1, "copy {copy}: without a request id, the message itself is known again");
+    }
+    let told = edge.backend.requests().remove(0);
+    assert_eq!(told.body, bare.as_bytes());
+    assert_eq!((told.header("x-wecom-req-id"), told.header("idempotency-key")), (None, None));
+    assert_eq!(told.header_text("x-wecom-event"), Some("unbind"));
+
+    edge.backend.forget();
+    for kind in ["event", "command"] {
+        let unknown = Event::named(kind, "brand_new", "sn").set("what", json!({ "ever": [1, 2.5, null] }));
+        assert_plain_success(&edge.send(&edge.account.seal(&unknown)).await);
+        let told = edge.backend.requests().pop().unwrap();
+        assert_eq!(told.body, unknown.to_json(edge.account.receive_id()));
+        assert_eq!(told.header_text("x-wecom-event"), Some("brand_new"));
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn an_upstreams_object_travels_back_encrypted_as_it_is() {
+    let edge = Edge::start().await;
+    let object = " {\"is_valid\" : true, \"list\":[1,{\"报\":\"告\"}],\n\"n\":9007199254740993,\"errcode\":0}";
+    for (index, event) in others().enumerate() {
+        let device_sn = format!("sn-{index}");
+        let message = Event::of(event, &device_sn).base("device_sn", device_sn.as_str());
+        edge.backend.on_device(&device_sn, Behaviour::json(object));
+        let answer = edge.send(&edge.account.seal(&message)).await;
+        assert_eq!(answer.decrypt(&edge.account).unwrap().text(), object, "{event:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+
+        let copy = edge.send(&edge.account.seal(&message)).await;
+        assert_eq!(copy.decrypt(&edge.account).unwrap().text(), object, "{event:?}, once more");
+        assert_eq!(edge.backend.requests_for(&device_sn).len(), 1, "{event:?}");
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_took_it_without_a_word_is_plain_success() {
+    let edge = Edge::start().await;
+    for (index, behaviour) in
+        [Behaviour::success(), Behaviour::empty(), Behaviour::no_content(), Behaviour::empty_chunked()]
+            .into_iter()
+            .enumerate()
+    {
+        for event in [EventType::Unbind, EventType::VerifyDevice, EventType::UserScan] {
+            let device_sn = format!("sn-{index}-{event:?}");
+            let message = Event::of(event, &device_sn).base("device_sn", device_sn.as_str());
+            edge.backend.on_device(&device_sn, behaviour.clone());
+            for copy in 0..2 {
+                let answer = edge.send(&edge.account.seal(&message)).await;
+                assert_plain_success(&answer);
+                assert_eq!(edge.backend.requests_for(&device_sn).len(), 1, "{behaviour}, copy {copy}");
+            }
+        }
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn one_that_nobody_took_is_refused_in_its_own_terms_or_by_status_and_delivered_when_it_comes_again() {
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["events"]["timeout_ms"] = 400.into())
+    })
+    .await;
+    let edge = Arc::new(edge);
+    let failures = [
+        (Behaviour::status(500), "upstream_status"),
+        (Behaviour::answer(404, &[], r#"{"is_valid":true}"#).named("404 with an object"), "upstream_status"),
+        (Behaviour::redirect(302, "/elsewhere"), "upstream_status"),
+        (Behaviour::hang(), "upstream_timeout"),
+        (Behaviour::half_then_silence(), "upstream_timeout"),
+        (Behaviour::close(), "upstream_unreachable"),
+        (Behaviour::cut_off(), "upstream_unreachable"),
+        (Behaviour::empty_until_close(), "upstream_reply"),
+        (Behaviour::until_close("success"), "upstream_reply"),
+        (Behaviour::html(), "upstream_reply"),
+        (Behaviour::broken_json(), "upstream_reply"),
+        (Behaviour::json("[]"), "upstream_reply"),
+        (Behaviour::json(r#""success""#), "upstream_reply"),
+        (Behaviour::json("true"), "upstream_reply"),
+        (Behaviour::large(65_537), "upstream_reply"),
+    ];
+    // Every type meets the first failure, and every failure one type of either kind.
+    let first = others().chain([EventType::Other]).map(|event| (event, failures[0].clone()));
+    let rest = failures
+        .iter()
+        .skip(1)
+        .flat_map(|failure| [EventType::RemoteOpenDoor, EventType::VerifyDevice].map(|event| (event, failure.clone())));
+    let table: Vec<_> = first.chain(rest).enumerate().collect();
+    together(table.into_iter().map(|(row, (event, (behaviour, word)))| {
+        let edge = Arc::clone(&edge);
+        async move {
+            let device_sn = format!("sn-{row}");
+            let message = match event {
+                EventType::Other => Event::named("event", "brand_new", &device_sn),
+                _ => Event::of(event, &device_sn).base("device_sn", device_sn.as_str()),
+            };
+            edge.backend.on_device(&device_sn, behaviour.clone());
+            let answer = edge.send(&edge.account.seal(&message)).await;
+            assert_failed(&answer, &edge.account, event, word);
+
+            edge.backend.on_device(&device_sn, Behaviour::success());
+            assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
+            assert_eq!(edge.backend.requests_for(&device_sn).len(), 2, "{event:?}: delivered after {behaviour}");
+            assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
+            assert_eq!(edge.backend.requests_for(&device_sn).len(), 2, "{event:?}: and then no more");
+        }
+    }))
+    .await;
+    Arc::into_inner(edge).unwrap().end().await;
+}
+
+#[tokio::test]
+async fn without_an_upstream_of_their_own_they_go_to_the_decision_endpoint() {
+    let generic = format!("{PATH}/generic");
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap.edit_plugin_value(|plugin| {
+            // The provider's generic URL, where messages are addressed to its corpid.
+            let generic = endpoint(&plugin["endpoints"][0], &generic, |endpoint| {
+                endpoint["receive_ids"] = json!(["wwservicecorp0001"]);
+                endpoint.as_object_mut().unwrap().remove("events");
+            });
+            plugin["endpoints"].as_array_mut().unwrap().push(generic);
+        })
+    })
+    .await;
+    let provider = edge.account.clone().with_receive_id("wwservicecorp0001");
+    edge.decision.always(Behaviour::json(r#"{"is_valid":true}"#).after(Duration::from_millis(50)));
+
+    let question = Event::of(EventType::VerifyDevice, "sn");
+    let answer = edge.send_to(&generic, &provider.seal(&question)).await;
+    assert_eq!(answer.decrypt(&provider).unwrap().text(), r#"{"is_valid":true}"#);
+    let told = edge.decision.requests().remove(0);
+    assert_eq!((told.target.as_str(), told.body), ("/bind", question.to_json("wwservicecorp0001")));
+    assert_eq!(told.headers.iter().filter(|(name, _)| name == "x-wecom-receive-id").count(), 1);
+    assert!(edge.backend.requests().is_empty());
+    edge.end().await;
+}
