@@ -1,0 +1,114 @@
+//! Every method, and every spelling of the callback's path, with a good bind behind it.
+
+use testbed::wecom::Client;
+
+use crate::wire::{self, Wire};
+use crate::{Bound, Expected, PATH, Refused, Stage};
+
+#[tokio::test]
+async fn another_method_is_refused_whatever_it_carries() {
+    let stage = Stage::set(|bootstrap| bootstrap).await;
+    for (method, expected) in [
+        ("PUT", Refused(405, "bad_method")),
+        ("DELETE", Refused(405, "bad_method")),
+        ("OPTIONS", Refused(405, "bad_method")),
+        ("TRACE", Refused(405, "bad_method")),
+        ("PATCH", Refused(405, "bad_method")),
+        ("GET", Refused(400, "bad_query")), // a body, but no echo
+        ("post", Expected::Envoy(400)),
+        ("Post", Expected::Envoy(400)),
+        ("BIND", Refused(405, "bad_method")), // WebDAV has one
+        ("NONSENSE", Expected::Envoy(400)),
+        ("P\u{d6}ST", Expected::Envoy(400)),
+    ] {
+        let bind = stage.bind();
+        let answer = stage.send(&wire::request(method, bind.target().as_bytes(), &[], &bind.body())).await;
+        stage.check(method, &bind, answer.as_ref(), expected);
+    }
+
+    // It has no body by nature, so its status must say no.
+    let bind = stage.bind();
+    let head = stage.send(&wire::request("HEAD", bind.target().as_bytes(), &[], b"")).await.unwrap();
+    assert_eq!(head.status, 405);
+    assert_eq!(head.header("allow"), Some("GET, POST"));
+
+    // To a proxy, as one asks for a tunnel; Envoy has none.
+    for target in [PATH, "edge.example:443", &bind.target()] {
+        let answer = stage.send(&wire::request("CONNECT", target.as_bytes(), &[], b"")).await;
+        if let Some(answer) = answer {
+            assert!(answer.status >= 400, "CONNECT {target}: {}", answer.status);
+        }
+    }
+
+    // HTTP/2 lets any word pass as a method.
+    for method in ["post", "Get", "BIND", "CONNECT-UDP"] {
+        let bind = stage.bind();
+        let answer = Client::http2().send(&stage.url(), &bind.request.clone().with_method(method)).await;
+        match answer {
+            Ok(answer) => {
+                let expected = match answer.rejection() {
+                    Some(_) => Refused(405, "bad_method"),
+                    None => Expected::Envoy(400),
+                };
+                stage.check(method, &bind, Some(&answer), expected);
+            }
+            Err(_) => assert_eq!(stage.decision.requests_for(&bind.device_sn).len(), 0, "{method} over HTTP/2"),
+        }
+    }
+
+    // A captured bind, sent again as a verification, prints nothing.
+    let bind = stage.bind();
+    let answer = Client::http1().send(&stage.url(), &bind.request.clone().into_get()).await.unwrap();
+    stage.check("a bind as GET", &bind, Some(&answer), Refused(403, "not_an_echo"));
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn a_path_is_the_callbacks_or_leads_nowhere() {
+    let stage = Stage::set(|bootstrap| bootstrap).await;
+    const MISSED: Expected = Refused(503, "filter_missing"); // the route behind the filter
+    for (path, expected) in [
+        (PATH, Bound),
+        // Other spellings that Envoy makes one before the filter sees them.
+        ("//suite/receive", Bound),
+        ("/suite//receive", Bound),
+        ("/./suite/receive", Bound),
+        ("/suite/./receive", Bound),
+        ("/x/../suite/receive", Bound),
+        ("/../suite/receive", Bound),
+        ("/suite/receiv%65", Bound),
+        ("/%73uite/receive", Bound),
+        ("/x/%2e%2E/suite/receive", Bound),
+        ("/suite/receive;x=/../receive", Bound),
+        ("/suite\\receive", Bound),
+        ("http://elsewhere.example/suite/receive", Bound),
+        // Near it: no callback, and no other backend's either.
+        ("/suite/receive/", MISSED),
+        ("/suite/receive//", MISSED),
+        ("/suite/receive/x", MISSED),
+        ("/suite/receive;x", MISSED),
+        ("/suite/receive%00", Expected::Envoy(400)),
+        ("/suite/receive%20", MISSED),
+        ("/suite/receive%3f", MISSED),
+        ("/suite/receive%253f", MISSED),
+        ("/suite/receive.", MISSED),
+        ("/Suite/Receive", MISSED),
+        ("/SUITE/RECEIVE", MISSED),
+        ("/suite/receive/.", MISSED),
+        // Refused by Envoy.
+        ("/suite%2freceive", Expected::Envoy(400)),
+        ("/suite%5creceive", Expected::Envoy(400)),
+        ("/suite/receive%2f", Expected::Envoy(400)),
+        ("suite/receive", Expected::Envoy(400)),
+        ("/suite/receive#x", Expected::Envoy(400)),
+        ("*", Expected::Envoy(400)),
+        ("/suite/receive%ff\u{ff}", Expected::Envoy(400)),
+    ] {
+        let bind = stage.bind();
+        let target = format!("{path}?{}", bind.request.query_text());
+        let mut wire = Wire::open(stage.envoy.address()).await;
+        let answer = wire.ask(&wire::request("POST", target.as_bytes(), &[], &bind.body())).await;
+        stage.check(path, &bind, answer.as_ref(), expected);
+    }
+    stage.close().await;
+}
