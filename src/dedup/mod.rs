@@ -167,28 +167,42 @@ impl<S: Store> Records<S> {
         .unwrap_or(Claim::Unavailable)
     }
 
-    /// Records the reply for a key that this caller claimed first. Gives the listeners to be told.
+    /// Records the reply for a key that this caller claimed first, with that deadline. Gives the
+    /// listeners to be told; `None` if the record is no longer this claim's, as after a leap of the
+    /// clock: then nobody is to be told, since who waits under the key waits for another call.
     ///
     /// # Errors
     /// [`NotRecorded`] if the store does not play along. The claim stays in flight, so that copies
     /// fail closed.
-    pub fn settle(&self, key: RecordKey, reply: &[u8], now: u32) -> Result<Vec<Listener>, NotRecorded> {
+    pub fn settle(
+        &self,
+        key: RecordKey,
+        deadline: u32,
+        reply: &[u8],
+        now: u32,
+    ) -> Result<Option<Vec<Listener>>, NotRecorded> {
         let expires = now.saturating_add(self.ttl_seconds);
-        self.conclude(key, Some(Entry { state: State::Settled(reply.to_vec()), expires }), now)
+        self.conclude(key, deadline, Some(Entry { state: State::Settled(reply.to_vec()), expires }), now)
     }
 
-    /// Gives up a key that this caller claimed first, so that the next copy is first again. Gives
-    /// the listeners to be told.
+    /// Gives up a key that this caller claimed first, with that deadline, so that the next copy is
+    /// first again. Gives what [`Records::settle`] gives.
     ///
     /// # Errors
     /// As [`Records::settle`].
-    pub fn release(&self, key: RecordKey, now: u32) -> Result<Vec<Listener>, NotRecorded> {
-        self.conclude(key, None, now)
+    pub fn release(&self, key: RecordKey, deadline: u32, now: u32) -> Result<Option<Vec<Listener>>, NotRecorded> {
+        self.conclude(key, deadline, None, now)
     }
 
-    fn conclude(&self, key: RecordKey, entry: Option<Entry>, now: u32) -> Result<Vec<Listener>, NotRecorded> {
+    fn conclude(
+        &self,
+        key: RecordKey,
+        claimed: u32,
+        entry: Option<Entry>,
+        now: u32,
+    ) -> Result<Option<Vec<Listener>>, NotRecorded> {
         self.update(key, |set| match set.find(key.as_bytes(), now).map(|found| found.state) {
-            Some(State::InFlight { listeners, .. }) => {
+            Some(State::InFlight { listeners, deadline }) if deadline == claimed => {
                 match &entry {
                     Some(entry) => {
                         if !set.put(key.as_bytes(), entry, now) {
@@ -197,10 +211,9 @@ impl<S: Store> Records<S> {
                     }
                     None => set.remove(key.as_bytes()),
                 }
-                Update::Write(Ok(listeners))
+                Update::Write(Ok(Some(listeners)))
             }
-            // Expired meanwhile, or not this caller's: nothing to conclude, nobody to tell.
-            Some(State::Settled(_)) | None => Update::Leave(Ok(Vec::new())),
+            _ => Update::Leave(Ok(None)),
         })
         .unwrap_or(Err(NotRecorded))
     }

@@ -54,7 +54,7 @@ fn the_first_claim_wins_and_its_copies_get_its_reply() {
     assert_eq!(records.claim(key, 0, 3, 7), Claim::InFlight);
     assert_eq!(records.claim(key, 1, 3, 8), Claim::InFlight);
     assert_eq!(records.look(key, 1), Claim::InFlight);
-    assert_eq!(records.settle(key, b"reply", 2), Ok(vec![7, 8]));
+    assert_eq!(records.settle(key, 3, b"reply", 2), Ok(Some(vec![7, 8])));
     assert_eq!(records.claim(key, 101, 104, 7), Claim::Recorded(b"reply".to_vec()));
     assert_eq!(records.claim(key, 102, 105, 7), Claim::First, "its record has expired");
 }
@@ -65,7 +65,7 @@ fn a_released_key_is_free_again() {
     let key = records.key(b"r1");
     assert_eq!(records.claim(key, 0, 3, 7), Claim::First);
     assert_eq!(records.claim(key, 0, 3, 8), Claim::InFlight);
-    assert_eq!(records.release(key, 1), Ok(vec![8]));
+    assert_eq!(records.release(key, 3, 1), Ok(Some(vec![8])));
     assert_eq!(records.look(key, 1), Claim::First);
     assert_eq!(records.claim(key, 1, 4, 8), Claim::First);
 }
@@ -84,6 +84,18 @@ fn a_call_that_never_came_back_is_a_failure_and_not_a_second_call() {
 }
 
 #[test]
+fn a_call_that_ends_after_its_record_concludes_no_other() {
+    let records = records(10, 1);
+    let key = records.key(b"r1");
+    assert_eq!(records.claim(key, 0, 3, 7), Claim::First);
+    assert_eq!(records.claim(key, 9, 12, 8), Claim::First, "the clock has leapt");
+    assert_eq!(records.settle(key, 3, b"late", 9), Ok(None));
+    assert_eq!(records.release(key, 3, 9), Ok(None));
+    assert_eq!(records.claim(key, 9, 12, 9), Claim::InFlight);
+    assert_eq!(records.settle(key, 12, b"own", 9), Ok(Some(vec![9])));
+}
+
+#[test]
 fn more_listeners_than_there_is_room_for_are_unheard() {
     let records = records(10, 100);
     let key = records.key(b"r1");
@@ -92,7 +104,7 @@ fn more_listeners_than_there_is_room_for_are_unheard() {
         assert_eq!(records.claim(key, 0, 3, listener), Claim::InFlight);
     }
     assert_eq!(records.claim(key, 0, 3, 1000), Claim::InFlightUnheard);
-    assert_eq!(records.settle(key, b"x", 1).unwrap().len(), table::MAX_LISTENERS);
+    assert_eq!(records.settle(key, 3, b"x", 1).unwrap().unwrap().len(), table::MAX_LISTENERS);
 }
 
 #[test]
@@ -101,7 +113,7 @@ fn a_full_table_refuses_and_never_evicts() {
     let keys: Vec<_> = (0..5_u8).map(|n| records.key(&[n])).collect();
     for key in &keys[..4] {
         assert_eq!(records.claim(*key, 0, 3, 1), Claim::First);
-        records.settle(*key, b"x", 0).unwrap();
+        records.settle(*key, 3, b"x", 0).unwrap();
     }
     assert_eq!(records.claim(keys[4], 99, 102, 1), Claim::Full);
     for key in &keys[..4] {
@@ -151,7 +163,7 @@ fn what_is_no_table_is_not_overwritten() {
     let name = records.geometry.name_of_set(key.as_bytes());
     records.store.borrow_mut().set(&name, b"something else", None);
     assert_eq!(records.claim(key, 0, 3, 7), Claim::Unavailable);
-    assert_eq!(records.settle(key, b"x", 0), Err(NotRecorded));
+    assert_eq!(records.settle(key, 3, b"x", 0), Err(NotRecorded));
 }
 
 #[test]
@@ -160,7 +172,7 @@ fn a_claim_and_a_settlement_are_one_write_each() {
     let before = records.store.borrow().writes;
     let key = records.key(b"r1");
     records.claim(key, 0, 3, 7);
-    records.settle(key, b"x", 0).unwrap();
+    records.settle(key, 3, b"x", 0).unwrap();
     records.claim(key, 0, 3, 7);
     assert_eq!(records.store.borrow().writes - before, 2);
 }
@@ -169,10 +181,22 @@ fn a_claim_and_a_settlement_are_one_write_each() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Claim { worker: usize, key: u8 },
-    Settle { key: u8 },
-    Release { key: u8 },
-    Wait { seconds: u32 },
+    Claim {
+        worker: usize,
+        key: u8,
+    },
+    /// By the claim made so many before the last one of the key.
+    Settle {
+        key: u8,
+        ago: usize,
+    },
+    Release {
+        key: u8,
+        ago: usize,
+    },
+    Wait {
+        seconds: u32,
+    },
 }
 
 /// What a plain map with a clock says: until when a key lives, and how it ended, if it did.
@@ -187,8 +211,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let key = 0..6_u8;
     let step = prop_oneof![
         4 => (0..3_usize, key.clone()).prop_map(|(worker, key)| Step::Claim { worker, key }),
-        2 => key.clone().prop_map(|key| Step::Settle { key }),
-        1 => key.prop_map(|key| Step::Release { key }),
+        2 => (key.clone(), 0..2_usize).prop_map(|(key, ago)| Step::Settle { key, ago }),
+        1 => (key, 0..2_usize).prop_map(|(key, ago)| Step::Release { key, ago }),
         2 => (0..15_u32).prop_map(|seconds| Step::Wait { seconds }),
     ];
     proptest::collection::vec(step, 1..120)
@@ -205,8 +229,12 @@ proptest! {
             .map(|_| Records::open(Rc::clone(&host), capacity, ttl, Some([5; HASH_KEY_LEN])).unwrap())
             .collect();
         let mut model: BTreeMap<u8, Modelled> = BTreeMap::new();
+        let mut claims: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
         let mut now = 0;
         for step in steps {
+            let claimed = |claims: &BTreeMap<u8, Vec<u32>>, key, ago| {
+                claims.get(&key).and_then(|deadlines| deadlines.iter().rev().nth(ago).copied()).unwrap_or(u32::MAX)
+            };
             let live = |model: &BTreeMap<u8, Modelled>, key: u8| model.get(&key).filter(|m| m.expires > now).cloned();
             match step {
                 Step::Wait { seconds } => now += seconds,
@@ -222,22 +250,27 @@ proptest! {
                         None => {
                             let expires = (now + ttl).max(now + 4);
                             model.insert(key, Modelled { expires, deadline: now + 3, reply: None });
+                            claims.entry(key).or_default().push(now + 3);
                             Claim::First
                         }
                     };
                     prop_assert_eq!(claim, expected);
                 }
-                Step::Settle { key } => {
-                    let records = &workers[0];
-                    records.settle(records.key(&[key]), &[key], now).unwrap();
-                    if let Some(Modelled { reply: None, deadline, .. }) = live(&model, key) {
+                Step::Settle { key, ago } => {
+                    let (records, by) = (&workers[0], claimed(&claims, key, ago));
+                    let told = records.settle(records.key(&[key]), by, &[key], now).unwrap();
+                    let own = live(&model, key).filter(|m| m.reply.is_none() && m.deadline == by);
+                    prop_assert_eq!(told.is_some(), own.is_some());
+                    if let Some(Modelled { deadline, .. }) = own {
                         model.insert(key, Modelled { expires: now + ttl, deadline, reply: Some(vec![key]) });
                     }
                 }
-                Step::Release { key } => {
-                    let records = &workers[1];
-                    records.release(records.key(&[key]), now).unwrap();
-                    if let Some(Modelled { reply: None, .. }) = live(&model, key) {
+                Step::Release { key, ago } => {
+                    let (records, by) = (&workers[1], claimed(&claims, key, ago));
+                    let told = records.release(records.key(&[key]), by, now).unwrap();
+                    let own = live(&model, key).filter(|m| m.reply.is_none() && m.deadline == by);
+                    prop_assert_eq!(told.is_some(), own.is_some());
+                    if own.is_some() {
                         model.remove(&key);
                     }
                 }
@@ -282,15 +315,15 @@ fn every_interleaving_of_two_copies_has_one_first_and_tells_the_other() {
         |records, listener| {
             let key = records.key(b"same");
             let claim = records.claim(key, 0, 3, listener);
-            let told = if claim == Claim::First { records.settle(key, b"reply", 0).unwrap() } else { Vec::new() };
+            let told = if claim == Claim::First { records.settle(key, 3, b"reply", 0).unwrap() } else { None };
             (claim, told)
         },
         |one, two| match (&one, &two) {
             ((Claim::First, _), (Claim::Recorded(reply), _)) | ((Claim::Recorded(reply), _), (Claim::First, _)) => {
                 assert_eq!(reply, b"reply");
             }
-            ((Claim::First, told), (Claim::InFlight, _)) => assert_eq!(told, &[2]),
-            ((Claim::InFlight, _), (Claim::First, told)) => assert_eq!(told, &[1]),
+            ((Claim::First, told), (Claim::InFlight, _)) => assert_eq!(told, &Some(vec![2])),
+            ((Claim::InFlight, _), (Claim::First, told)) => assert_eq!(told, &Some(vec![1])),
             other => panic!("{other:?}"),
         },
     );
@@ -302,13 +335,13 @@ fn every_interleaving_of_a_copy_with_a_release_leaves_one_first_or_tells_it() {
         |records, listener| {
             let key = records.key(b"same");
             let claim = records.claim(key, 0, 3, listener);
-            let told = if claim == Claim::First { records.release(key, 0).unwrap() } else { Vec::new() };
+            let told = if claim == Claim::First { records.release(key, 3, 0).unwrap() } else { None };
             (claim, told)
         },
         |one, two| match (&one, &two) {
             ((Claim::First, _), (Claim::First, _)) => {} // one after the other
-            ((Claim::First, told), (Claim::InFlight, _)) => assert_eq!(told, &[2]),
-            ((Claim::InFlight, _), (Claim::First, told)) => assert_eq!(told, &[1]),
+            ((Claim::First, told), (Claim::InFlight, _)) => assert_eq!(told, &Some(vec![2])),
+            ((Claim::InFlight, _), (Claim::First, told)) => assert_eq!(told, &Some(vec![1])),
             other => panic!("{other:?}"),
         },
     );
@@ -320,7 +353,7 @@ fn every_interleaving_of_two_neighbours_in_a_set_keeps_both() {
         |records, listener| {
             let key = records.key(&listener.to_be_bytes());
             assert_eq!(records.claim(key, 0, 3, listener), Claim::First);
-            records.settle(key, &[1], 0).unwrap();
+            records.settle(key, 3, &[1], 0).unwrap();
             records.claim(key, 0, 3, listener)
         },
         |one, two| assert_eq!((one, two), (Claim::Recorded(vec![1]), Claim::Recorded(vec![1]))),
@@ -344,7 +377,7 @@ fn a_million_binds_pass_through_a_table_that_does_not_grow() {
             let now = u32::try_from(n * u64::from(TTL) / in_ttl).unwrap();
             let key = records.key(&n.to_be_bytes());
             match records.claim(key, now, now + 3, 1) {
-                Claim::First => assert_eq!(records.settle(key, b"\x01", now), Ok(Vec::new())),
+                Claim::First => assert_eq!(records.settle(key, now + 3, b"\x01", now), Ok(Some(Vec::new()))),
                 Claim::Full => refused += 1,
                 other => panic!("{n} is taken for a duplicate: {other:?}"),
             }

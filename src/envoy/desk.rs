@@ -33,18 +33,25 @@ pub(super) struct Desk {
 struct Inner {
     streams: HashMap<u32, OnStream>,
     waiting: HashMap<RecordKey, Vec<u32>>,
-    jobs: VecDeque<(RecordKey, Job)>,
+    jobs: VecDeque<(Claimed, Job)>,
     calls: HashMap<u32, InCall>,
     body_seen: bool,
 }
 
 struct OnStream {
     exchange: Exchange,
-    key: Option<RecordKey>,
+    claimed: Option<Claimed>,
+}
+
+/// A record as one claim holds it.
+#[derive(Clone, Copy)]
+struct Claimed {
+    key: RecordKey,
+    deadline: u32,
 }
 
 struct InCall {
-    key: RecordKey,
+    claimed: Claimed,
     job: Job,
     began_ms: u64,
 }
@@ -63,7 +70,7 @@ impl Desk {
 
     /// Takes in a request that has begun, and the first thing to do about it.
     pub(super) fn begin(&self, stream: u32, exchange: Exchange, effect: Effect) {
-        self.carry_out(stream, OnStream { exchange, key: None }, effect);
+        self.carry_out(stream, OnStream { exchange, claimed: None }, effect);
     }
 
     /// A piece of body has arrived, so the host does hand bodies over.
@@ -110,7 +117,7 @@ impl Desk {
     /// A call has ended: with a response, if it has headers.
     pub(super) fn call_ended(&self, token: u32, has_headers: bool) {
         let taken = self.inner.borrow_mut().calls.remove(&token);
-        let Some(InCall { key, job, began_ms }) = taken else { return };
+        let Some(InCall { claimed, job, began_ms }) = taken else { return };
         let elapsed_ms = host::now_ms().saturating_sub(began_ms);
         let conclusion = if has_headers {
             let headers = host::call_response_headers();
@@ -123,7 +130,7 @@ impl Desk {
             job.conclude(None, elapsed_ms)
         };
         self.metrics.called(&job.endpoint, job.event, elapsed_ms);
-        self.conclude(key, &job, conclusion);
+        self.conclude(claimed, &job, conclusion);
     }
 
     /// Lets time pass for every stream.
@@ -156,8 +163,8 @@ impl Desk {
                     return;
                 }
                 Effect::Call(job) => {
-                    if let Some(key) = on_stream.key {
-                        self.hand_over(stream, on_stream, key, job);
+                    if let Some(claimed) = on_stream.claimed {
+                        self.hand_over(stream, on_stream, claimed, job);
                     }
                     return;
                 }
@@ -179,7 +186,7 @@ impl Desk {
         let deadline = seconds(now_ms.saturating_add(within_ms)).saturating_add(1);
         let claim = records.claim(key, seconds(now_ms), deadline, *queue);
         if matches!(claim, Claim::First | Claim::InFlight | Claim::InFlightUnheard) {
-            on_stream.key = Some(key);
+            on_stream.claimed = Some(Claimed { key, deadline });
             self.inner.borrow_mut().waiting.entry(key).or_default().push(stream);
             if claim != Claim::First {
                 self.metrics.waiting(1);
@@ -189,24 +196,24 @@ impl Desk {
     }
 
     fn look(&self, on_stream: &OnStream) -> Claim {
-        match (&self.record, on_stream.key) {
-            (Some((records, _)), Some(key)) => records.look(key, seconds(host::now_ms())),
+        match (&self.record, on_stream.claimed) {
+            (Some((records, _)), Some(claimed)) => records.look(claimed.key, seconds(host::now_ms())),
             _ => Claim::Unavailable,
         }
     }
 
     /// Lays a job down for the root and wakes it.
-    fn hand_over(&self, stream: u32, on_stream: OnStream, key: RecordKey, job: Job) {
+    fn hand_over(&self, stream: u32, on_stream: OnStream, claimed: Claimed, job: Job) {
         {
             let mut inner = self.inner.borrow_mut();
             inner.streams.insert(stream, on_stream);
-            inner.jobs.push_back((key, job));
+            inner.jobs.push_back((claimed, job));
         }
         let woken = self.record.as_ref().is_some_and(|(_, queue)| host::send(*queue, &[JOB_WAITS]));
         if !woken {
             let last = self.inner.borrow_mut().jobs.pop_back();
-            if let Some((key, job)) = last {
-                self.conclude(key, &job, job.conclude(None, 0));
+            if let Some((claimed, job)) = last {
+                self.conclude(claimed, &job, job.conclude(None, 0));
                 host::act_on(stream);
             }
         }
@@ -215,29 +222,35 @@ impl Desk {
     fn make_calls(&self) {
         loop {
             let next = self.inner.borrow_mut().jobs.pop_front();
-            let Some((key, job)) = next else { return };
+            let Some((claimed, job)) = next else { return };
             let began_ms = host::now_ms();
             match host::call(&job) {
                 Some(token) => {
-                    self.inner.borrow_mut().calls.insert(token, InCall { key, job, began_ms });
+                    self.inner.borrow_mut().calls.insert(token, InCall { claimed, job, began_ms });
                 }
                 None => {
                     self.metrics.called(&job.endpoint, job.event, 0);
-                    self.conclude(key, &job, job.conclude(None, 0));
+                    self.conclude(claimed, &job, job.conclude(None, 0));
                 }
             }
         }
     }
 
     /// Puts a conclusion on record and tells everyone who waits for it, on whatever worker.
-    fn conclude(&self, key: RecordKey, job: &Job, mut conclusion: Conclusion) {
+    fn conclude(&self, claimed: Claimed, job: &Job, mut conclusion: Conclusion) {
+        let Claimed { key, deadline } = claimed;
         let Some((records, queue)) = &self.record else { return };
         let now = seconds(host::now_ms());
         let reply = conclusion.reply.encode();
-        let listeners =
-            if conclusion.is_kept(job.event) { records.settle(key, &reply, now) } else { records.release(key, now) };
+        let listeners = if conclusion.is_kept(job.event) {
+            records.settle(key, deadline, &reply, now)
+        } else {
+            records.release(key, deadline, now)
+        };
         match listeners {
-            Ok(listeners) => {
+            // The record is another claim's by now. Who waited for this one ends by its deadline.
+            Ok(None) => return,
+            Ok(Some(listeners)) => {
                 let message = [&[SETTLED], key.as_bytes().as_slice(), &reply].concat();
                 for listener in listeners.into_iter().filter(|listener| listener != queue) {
                     host::send(listener, &message);
@@ -276,7 +289,7 @@ impl Desk {
     }
 
     fn stop_waiting(&self, stream: u32, on_stream: &OnStream) {
-        let Some(key) = on_stream.key else { return };
+        let Some(Claimed { key, .. }) = on_stream.claimed else { return };
         let mut inner = self.inner.borrow_mut();
         if let Some(streams) = inner.waiting.get_mut(&key) {
             streams.retain(|waiting| *waiting != stream);

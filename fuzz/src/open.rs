@@ -1,0 +1,155 @@
+//! Plaintexts under a known key: what an attacker with the token could send, or a broken sender.
+//!
+//! The first byte says what is made of the rest; what comes out is signed, so that every way
+//! leads past the signature.
+
+use std::rc::Rc;
+
+use aes::Aes256;
+use aes::cipher::block_padding::NoPadding;
+use aes::cipher::{BlockModeEncrypt, KeyIvInit};
+use base64::Engine;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
+use wecom_callback_filter::wecom::callback::Callback;
+use wecom_callback_filter::wecom::cipher::{CipherError, Ciphertext};
+use wecom_callback_filter::wecom::credential::{Credential, EncodingAesKey, Token};
+use wecom_callback_filter::wecom::envelope::{TimestampForm, parse_request};
+use wecom_callback_filter::wecom::message::{OpenError, Opened, Signed};
+use wecom_callback_filter::wecom::query::SignedQuery;
+use wecom_callback_filter::wecom::signature::Signature;
+
+use crate::{CREDENTIALS, RECEIVE_IDS};
+
+/// The credential of that index.
+pub(crate) fn credential(index: usize) -> Rc<Credential> {
+    let (token, key) = CREDENTIALS[index];
+    Rc::new(Credential {
+        token: Token::parse(token).expect("a token"),
+        encoding_aes_key: EncodingAesKey::parse(key).expect("a key"),
+    })
+}
+
+/// One byte of choices, then a plaintext or a piece of one.
+pub fn open(data: &[u8]) {
+    let Some((&choices, rest)) = data.split_first() else { return };
+    let plaintext = match choices & 3 {
+        0 => rest[..rest.len() / 16 * 16].to_vec(),
+        1 => padded(rest.to_vec()),
+        2 => framed(rest, RECEIVE_IDS[0].as_bytes()),
+        _ => match rest.split_first() {
+            Some((&at, rest)) => {
+                let (id, message) = rest.split_at(usize::from(at).min(rest.len()));
+                framed(message, id)
+            }
+            None => return,
+        },
+    };
+    let sealer = credential(1);
+    let text = encrypted(&plaintext, CREDENTIALS[1].1);
+    let parsed = Ciphertext::parse(text.clone());
+    assert_eq!(parsed.is_some(), !plaintext.is_empty() && plaintext.len() % 32 == 0);
+    let Some(ciphertext) = parsed else { return };
+    let query = signed_query(&sealer, &text);
+
+    let accepted = RECEIVE_IDS.map(str::to_owned);
+    // Another key under the same token, as after a rotation of the key alone.
+    let rotated =
+        Rc::new(Credential { token: sealer.token.clone(), encoding_aes_key: credential(0).encoding_aes_key.clone() });
+    let credentials: &[_] = match choices & 12 {
+        0 => &[Rc::clone(&sealer)],
+        4 => &[credential(0), Rc::clone(&sealer)],
+        8 => &[rotated, Rc::clone(&sealer)],
+        _ => &[Rc::clone(&sealer), rotated],
+    };
+    assert!(Signed::verify(&query, &ciphertext, &[credential(0)]).is_none(), "another token's signature holds");
+    let signed = Signed::verify(&query, &ciphertext, credentials).expect("its own signature does not hold");
+    let expected = taken_apart(&plaintext).and_then(|(message, receive_id)| {
+        let known = RECEIVE_IDS.iter().any(|id| id.as_bytes() == receive_id);
+        if known { Ok((message, receive_id)) } else { Err(OpenError::ReceiveId(receive_id.to_vec())) }
+    });
+    match (signed.open(&accepted), expected) {
+        (Ok(opened), Ok((message, receive_id))) => {
+            assert_eq!(opened.message.as_slice(), message);
+            assert_eq!(opened.sealer.receive_id().as_bytes(), receive_id);
+            if let Some(callback) = Callback::parse(message) {
+                let _ = callback.agrees_with(opened.sealer.receive_id());
+            }
+            comes_back(&opened, &sealer, choices & 16 != 0);
+        }
+        // A second key that signed may have got further than the right one.
+        (Err(error), Err(expected)) => assert!(credentials.len() > 1 || error == expected, "{error:?}, {expected:?}"),
+        (opened, expected) => panic!("opened: {}, expected: {expected:?}", opened.is_ok()),
+    }
+}
+
+/// Seals the message as a reply, and opens that.
+fn comes_back(opened: &Opened, sealer: &Rc<Credential>, number: bool) {
+    let form = if number { TimestampForm::Number } else { TimestampForm::String };
+    let reply = opened.sealer.seal(&opened.message, 1_658_332_800, [7; 24], form).expect("cannot be sealed");
+    let (message, receive_id) = opened_reply(&reply, sealer).expect("does not open again");
+    assert!(message == opened.message.as_slice() && receive_id == opened.sealer.receive_id());
+}
+
+/// What WeCom reads in a reply: message and receive id, if this credential sealed it.
+pub(crate) fn opened_reply(reply: &[u8], credential: &Rc<Credential>) -> Option<(Vec<u8>, String)> {
+    let read: serde_json::Value = serde_json::from_slice(reply).ok()?;
+    let timestamp = read["timestamp"].as_str().map_or_else(|| read["timestamp"].to_string(), str::to_owned);
+    let (signature, nonce) = (read["msgsignature"].as_str()?, read["nonce"].as_str()?);
+    let query = format!("msg_signature={signature}&timestamp={timestamp}&nonce={nonce}");
+    let query = SignedQuery::parse(query.as_bytes()).ok()?;
+    let ciphertext = parse_request(reply).ok()?;
+    let credentials = [Rc::clone(credential)];
+    let opened = Signed::verify(&query, &ciphertext, &credentials)?.open(&RECEIVE_IDS.map(str::to_owned)).ok()?;
+    Some((opened.message.to_vec(), opened.sealer.receive_id().to_owned()))
+}
+
+/// A query that signs the text at a fixed time.
+fn signed_query(credential: &Credential, text: &str) -> SignedQuery {
+    let signature = Signature::sign(&credential.token, "1658332800", "n1", text).to_hex();
+    let query = format!("msg_signature={signature}&timestamp=1658332800&nonce=n1");
+    SignedQuery::parse(query.as_bytes()).expect("a query")
+}
+
+/// Encrypts whole cipher blocks as they are.
+fn encrypted(plaintext: &[u8], key: &str) -> String {
+    // The 43rd character of a key has two bits to spare.
+    let lenient = GeneralPurpose::new(&ALPHABET, NO_PAD.with_decode_allow_trailing_bits(true));
+    let key: [u8; 32] = lenient.decode(key).expect("base64").try_into().expect("32 bytes");
+    let iv: [u8; 16] = key[..16].try_into().expect("16 bytes");
+    let mut buffer = plaintext.to_vec();
+    let sealed = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into())
+        .encrypt_padded::<NoPadding>(&mut buffer, plaintext.len())
+        .expect("whole blocks");
+    STANDARD.encode(sealed)
+}
+
+fn framed(message: &[u8], receive_id: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+    padded([b"0123456789abcdef", length.as_slice(), message, receive_id].concat())
+}
+
+fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
+    let filler = 32 - bytes.len() % 32;
+    bytes.extend(std::iter::repeat_n(u8::try_from(filler).expect("at most 32"), filler));
+    bytes
+}
+
+/// The framing as the documents have it: 16 random bytes, a length, message, receive id, padding.
+fn taken_apart(plaintext: &[u8]) -> Result<(&[u8], &[u8]), OpenError> {
+    let filler = usize::from(plaintext[plaintext.len() - 1]);
+    let (body, tail) = plaintext.split_at(plaintext.len() - filler.min(plaintext.len()));
+    if filler == 0 || filler > 32 || tail != vec![tail[0]; filler] {
+        return Err(OpenError::Cipher(CipherError::Padding));
+    }
+    if body.len() < 20 {
+        return Err(OpenError::Cipher(CipherError::PlaintextLength));
+    }
+    let length = body[16..20].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte));
+    let end = 20 + length;
+    if end > body.len() as u64 {
+        return Err(OpenError::Cipher(CipherError::MessageLength));
+    }
+    let end = usize::try_from(end).expect("within the plaintext");
+    Ok((&body[20..end], &body[end..]))
+}

@@ -1,0 +1,98 @@
+//! Upstreams' responses and records' contents: nothing binds but what says so, and the record
+//! gives back what it was given.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use wecom_callback_filter::callout::{Job, MAX_RESPONSE_BYTES, Reply, Response};
+use wecom_callback_filter::config::{Config, Endpoint};
+use wecom_callback_filter::outcome::{Kind, Outcome};
+use wecom_callback_filter::wecom::callback::EventType;
+use wecom_callback_filter::wecom::verdict::{MAX_ERRMSG_LEN, Verdict};
+
+use crate::{CREDENTIALS, RECEIVE_IDS};
+
+/// Two bytes of choices, three of status, then a body, which is read as a record's content, too.
+pub fn reply(data: &[u8]) {
+    let [choices, event, a, b, c, body @ ..] = data else { return };
+    let endpoint = endpoint(choices & 1 != 0);
+    let event = EventType::ALL[usize::from(*event) % EventType::ALL.len()].0;
+    let job = Job { endpoint: Rc::clone(&endpoint), event, headers: Vec::new(), body: Rc::default() };
+    let status = [*a, *b, *c];
+    let status = &status[..3 - usize::from(choices >> 4 & 3)];
+    let framed = choices & 2 != 0;
+    let elapsed_ms = if choices & 4 != 0 { job.upstream().timeout_ms } else { 0 };
+    // Too large to be found byte by byte, so grown.
+    let grown = if choices & 8 != 0 { [body, &vec![b' '; MAX_RESPONSE_BYTES]].concat() } else { Vec::new() };
+    let body = if grown.is_empty() { body } else { &grown };
+
+    let response = Response { status, framed, body };
+    let conclusion = job.conclude(Some(response), elapsed_ms);
+    let ok = matches!(status, [b'2', _, _]) && body.len() <= MAX_RESPONSE_BYTES;
+    let approval = (framed || status == b"204") && (body.is_empty() || body == b"success");
+    assert!(conclusion.outcome.applies_to(event), "{event:?} {:?}", conclusion.outcome);
+    match &conclusion.reply {
+        Reply::Verdict(verdict) => {
+            assert_eq!(event, EventType::Bind);
+            if !(approval && endpoint.empty_is_success && verdict.errcode() == 0) {
+                assert!(ok && body.trim_ascii_start().starts_with(b"{"), "from nowhere: {verdict:?}");
+                // The second reader refuses more, such as a number too large in a key that is ignored.
+                if let Ok(read) = serde_json::from_slice::<Value>(body) {
+                    assert_eq!(read["errcode"].as_u64(), Some(u64::from(verdict.errcode())));
+                }
+            }
+            let expected = if verdict.errcode() == 0 { Outcome::Bound } else { Outcome::Refused };
+            assert_eq!(conclusion.outcome, expected);
+        }
+        Reply::Object(object) => {
+            assert!(ok && event != EventType::Bind && object == body);
+            assert!(body.trim_ascii_start().starts_with(b"{"));
+        }
+        Reply::Success => assert!(ok && event != EventType::Bind && approval),
+        Reply::Failed => assert!(matches!(conclusion.outcome.kind(), Kind::Failed(_))),
+    }
+    assert!(conclusion.is_kept(event) || conclusion.reply == Reply::Failed);
+    kept(&conclusion.reply);
+
+    let none = job.conclude(None, elapsed_ms);
+    assert_eq!(none.reply, Reply::Failed);
+    kept(&Reply::decode(body));
+    if let Some(verdict) = Verdict::from_json(body) {
+        kept(&Reply::Verdict(verdict));
+    }
+}
+
+/// Written for a record and read again it is the same, or plain `success` for an object too long.
+fn kept(reply: &Reply) {
+    let written = reply.encode();
+    let again = Reply::decode(&written);
+    assert!(written.len() <= Reply::MAX_ENCODED_LEN, "{} bytes", written.len());
+    match reply {
+        Reply::Object(object) if object.len() >= Reply::MAX_ENCODED_LEN => assert_eq!(again, Reply::Success),
+        reply => assert_eq!(again, *reply),
+    }
+    if let Reply::Verdict(verdict) = reply {
+        assert!(verdict.errmsg().len() <= MAX_ERRMSG_LEN);
+        let json: Value = serde_json::from_slice(&verdict.to_json().expect("no JSON")).expect("no JSON");
+        assert_eq!(json, json!({ "errcode": verdict.errcode(), "errmsg": verdict.errmsg() }));
+    }
+}
+
+fn endpoint(empty_is_success: bool) -> Rc<Endpoint> {
+    thread_local! {
+        static ENDPOINTS: Vec<Rc<Endpoint>> = {
+            let endpoint = |path, empty_is_success| {
+                let (token, key) = CREDENTIALS[1];
+                json!({
+                    "path": path,
+                    "receive_ids": RECEIVE_IDS,
+                    "credentials": [{ "token": token, "encoding_aes_key": key }],
+                    "decision": { "cluster": "decision", "empty_is_success": empty_is_success },
+                })
+            };
+            let config = json!({ "endpoints": [endpoint("/no", false), endpoint("/yes", true)] });
+            Config::parse(config.to_string().as_bytes(), &|_| None).expect("a configuration").endpoints
+        };
+    }
+    ENDPOINTS.with(|endpoints| Rc::clone(&endpoints[usize::from(empty_is_success)]))
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Searches for inputs that break a promise of fuzz/src/lib.rs: with every target, or those named,
+# for FUZZ_SECONDS each. What the search learns stays in fuzz/corpus and is where the next one
+# begins; what it finds is left in fuzz/artifacts, and the end says how to run it again.
+#
+#   FUZZ_SECONDS=600           seconds for each target, 60 by default
+#   FUZZ_SANITIZER=address     with a sanitizer, which needs a nightly compiler; none by default,
+#                              since `unsafe` is forbidden here and speed finds more
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export PATH=$root/target/tools/bin:$PATH CARGO_TARGET_DIR=$root/fuzz/target
+seconds=${FUZZ_SECONDS:-60}
+sanitizer=${FUZZ_SANITIZER:-none}
+
+say() { echo "fuzz: $*" >&2; }
+
+for compiler in "${CXX:-c++}" g++ clang++; do
+  ! command -v "$compiler" >/dev/null || break
+  compiler=
+done
+[[ -n $compiler ]] || { say "needs a C++ compiler, which builds libFuzzer"; exit 1; }
+
+seeds=$CARGO_TARGET_DIR/seeds
+rm -rf "$seeds"
+cargo run --quiet --manifest-path fuzz/Cargo.toml --no-default-features --example seeds -- "$seeds"
+cargo fuzz build --sanitizer "$sanitizer"
+
+targets=("$@")
+((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)
+log=$CARGO_TARGET_DIR/last.log
+failed=()
+for target in "${targets[@]}"; do
+  mkdir -p "fuzz/corpus/$target"
+  # The corpus is named first: it is the one that grows.
+  if cargo fuzz run --sanitizer "$sanitizer" "$target" "fuzz/corpus/$target" "$seeds/$target" -- \
+    -max_total_time="$seconds" -timeout=10 -dict="$root/fuzz/dictionary.txt" >"$log" 2>&1 </dev/null; then
+    say "$target: $(grep -a ' DONE ' "$log" | tail -n 1)"
+  else
+    tail -n 60 "$log" >&2
+    say "$target: BROKEN, as told above"
+    failed+=("$target")
+  fi
+done
+((!${#failed[@]})) || { say "broken: ${failed[*]}"; exit 1; }
