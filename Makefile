@@ -14,8 +14,8 @@ TOOLS := $(CURDIR)/target/tools
 PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null) WECOM_WASM=$(CURDIR)/$(MODULE) WECOM_TRAP_WASM=$(CURDIR)/$(TRAP_MODULE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap run demo check-config test check clean \
-	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny
+.PHONY: help build build-trap run demo check-config test fuzz check clean \
+	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny setup-fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ test: build build-trap setup ## Run all tests, natively, against a real Envoy, a
 	$(PROGRAMS) NODE_PATH=$(TOOLS)/node_modules $(CARGO) test --workspace
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 
+fuzz: setup-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
+	tools/fuzz.sh
+
 check: setup-deny ## Hold format, lints and dependencies against their rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -53,5 +56,5 @@ clean: ## Remove what was built, but keep target/tools
 
 # Each does nothing when its work is done.
 setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen
-setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny:
+setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny setup-fuzz:
 	@tools/$@.sh

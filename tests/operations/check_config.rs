@@ -1,0 +1,219 @@
+//! The command `check_config`: what it accepts, what it says of what it refuses, and the exit codes
+//! that a CI relies on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::envoy::{Bootstrap, repository};
+use testbed::wecom::Account;
+
+/// What the command said and ended with.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs the command with both secrets set, but for those that are to be missing.
+fn check(arguments: &[&str], without: &[&str]) -> Said {
+    let account = Account::demo();
+    let mut command = Command::new(program());
+    command
+        .args(arguments)
+        .current_dir(repository())
+        .env("WECOM_TOKEN", account.token())
+        .env("WECOM_ENCODING_AES_KEY", account.encoding_aes_key());
+    for name in without {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// The example, built as `cargo test` builds it, which a run of this test alone does not do.
+fn program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--profile", "test", "--example", "check_config"])
+            .current_dir(repository())
+            .status()
+            .unwrap();
+        assert!(built.success(), "the example does not build");
+        // This test is target/debug/deps/…, the example target/debug/examples/….
+        let here = std::env::current_exe().unwrap();
+        here.parent().and_then(Path::parent).unwrap().join("examples/check_config")
+    });
+    &PROGRAM
+}
+
+/// A file of that content.
+fn file(folder: &TempDir, name: &str, content: &str) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn plugin() -> Value {
+    Bootstrap::example().unwrap().plugin_value()
+}
+
+#[test]
+fn the_files_of_the_repository_are_accepted() {
+    for name in ["envoy.yaml", "deploy/dynamic/filter.yaml"] {
+        let said = check(&[name], &[]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(said.out, format!("{name}: ok: lock at /suite/receive, 1 credentials\n"));
+        assert_eq!(said.err, "");
+    }
+}
+
+#[test]
+fn all_forms_of_the_same_configuration_are_accepted() {
+    let folder = TempDir::new().unwrap();
+    let plain = plugin();
+    let filter = |configuration: Value| {
+        json!({
+            "name": "wecom", "allow_on_headers_stop_iteration": true, "failure_policy": "FAIL_RELOAD",
+            "configuration": configuration,
+            "vm_config": {
+                "vm_id": "wecom",
+                "environment_variables": { "host_env_keys": ["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"] }
+            }
+        })
+    };
+    let wasm = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    let text = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": plain.to_string() });
+    let tree = json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": plain });
+    let patch = json!({ "spec": { "configPatches": [{ "patch": { "value": {
+        "name": "wecom", "typed_config": { "@type": wasm, "config": filter(tree.clone()) }
+    } } }] } });
+    let typed_struct = json!({ "name": "wecom", "typed_config": {
+        "@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": wasm, "value": { "config": filter(tree) }
+    } });
+    for (name, content) in [
+        ("plugin.json", plain.to_string()),
+        ("plugin.yaml", serde_saphyr::to_string(&plain).unwrap()),
+        ("string.json", json!({ "typed_config": { "@type": wasm, "config": filter(text) } }).to_string()),
+        ("manifest.yaml", format!("kind: Other\n---\n{patch}\n")),
+        ("typed-struct.json", typed_struct.to_string()),
+    ] {
+        let path = file(&folder, name, &content);
+        let said = check(&[&path], &[]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}: {said:?}");
+    }
+}
+
+#[test]
+fn a_refusal_names_file_field_and_reason_and_no_value() {
+    let folder = TempDir::new().unwrap();
+    let change = |pointer: &str, value: Value| {
+        let mut changed = plugin();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        changed.to_string()
+    };
+    for (content, field) in [
+        (change("/endpoints/0/decision/timeout_ms", json!(99_999)), "endpoints[0].decision.timeout_ms: must be"),
+        (
+            change("/endpoints/0/credentials/0/encoding_aes_key", json!("s3cret!")),
+            "endpoints[0].credentials[0].encoding_aes_key: ",
+        ),
+        (change("/endpoints/0/receive_ids", json!([])), "endpoints[0].receive_ids: must hold"),
+        (change("/endpoints/0/decision", json!({})), "endpoints[0].decision.cluster: is missing"),
+        (plugin().to_string().replacen("\"endpoints\"", "\"s3cret!\":1,\"endpoints\"", 1), ""),
+        (plugin().to_string().replacen('{', "{\"max_body_bytes\":1,\"max_body_bytes\":2,", 1), ""),
+    ] {
+        let path = file(&folder, "plugin.json", &content);
+        let said = check(&[&path], &[]);
+        assert_ne!(said.code, 0, "{said:?}");
+        assert_eq!(said.out, "");
+        assert!(said.err.starts_with(&format!("{path}: {field}")), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    }
+    let path = file(&folder, "plugin.json", &change("/endpoints/0/credentials/0/token", json!("s3cret!")));
+    let said = check(&[&path], &[]);
+    assert!(said.code == 1 && !said.err.contains("s3cret"), "{said:?}");
+}
+
+#[test]
+fn what_the_filter_needs_of_envoy_is_checked_too() {
+    let folder = TempDir::new().unwrap();
+    let config =
+        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config";
+    let with = |change: fn(&mut Value)| Bootstrap::example().unwrap().edit_plugin(change);
+    for (bootstrap, wanted) in [
+        (with(|plugin| plugin["allow_on_headers_stop_iteration"] = json!(false)), "allow_on_headers_stop_iteration"),
+        (with(|plugin| plugin["failure_policy"] = json!("FAIL_OPEN")), "failure_policy"),
+        (with(|plugin| plugin["vm_config"]["vm_id"] = json!("")), "vm_config.vm_id"),
+        (with(|plugin| plugin["configuration"] = json!({})), "configuration"),
+    ] {
+        let path = file(&folder, "envoy.json", &bootstrap.config().to_string());
+        let said = check(&[&path], &[]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.starts_with(&format!("{path}: {config}.{wanted}: must be")), "{said:?}");
+    }
+
+    let path =
+        file(&folder, "envoy.json", &Bootstrap::example().unwrap().remove_cluster("decision").config().to_string());
+    let said = check(&[&path], &[]);
+    assert_eq!(said.code, 1);
+    assert_eq!(said.err, format!("{path}: endpoints[0].decision.cluster: the file has no cluster of that name\n"));
+}
+
+#[test]
+fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
+    let missing = check(&["envoy.yaml"], &["WECOM_TOKEN"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.starts_with("envoy.yaml: endpoints[0].credentials[0].token: "), "{missing:?}");
+
+    let optional = check(&["--env-optional", "envoy.yaml"], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
+    assert_eq!((optional.code, optional.err.as_str()), (0, ""));
+
+    // Set, but not handed to the VM: Envoy would not start, wherever it runs.
+    let folder = TempDir::new().unwrap();
+    let bootstrap = Bootstrap::example().unwrap().edit_plugin(|plugin| {
+        plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(["WECOM_TOKEN"]);
+    });
+    let path = file(&folder, "envoy.json", &bootstrap.config().to_string());
+    let said = check(&["--env-optional", &path], &[]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("endpoints[0].credentials[0].encoding_aes_key: "), "{said:?}");
+
+    // A wrong value stays wrong, and what else is wrong is still found.
+    let mut plugin = plugin();
+    plugin["endpoints"][0]["events"]["timeout_ms"] = json!(0);
+    let path = file(&folder, "plugin.json", &plugin.to_string());
+    let said = check(&["--env-optional", &path], &["WECOM_TOKEN"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("endpoints[0].events.timeout_ms: "), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_checked_ends_with_2_and_the_worst_of_many_counts() {
+    let folder = TempDir::new().unwrap();
+    let good = "envoy.yaml".to_owned();
+    let refused = file(&folder, "refused.json", r#"{"endpoints":[]}"#);
+    let broken = file(&folder, "broken.yaml", "token: [s3cret\nendpoints: {");
+    let other = file(&folder, "other.yaml", "static_resources: {}\n");
+    for (files, code) in [
+        (vec![&good], 0),
+        (vec![&good, &refused], 1),
+        (vec![&refused, &other, &good], 2),
+        (vec![&broken], 2),
+        (vec![&"no-such-file.yaml".to_owned()], 2),
+        (vec![], 2),
+    ] {
+        let files: Vec<_> = files.iter().map(|name| name.as_str()).collect();
+        let said = check(&files, &[]);
+        assert_eq!(said.code, code, "{files:?}: {said:?}");
+        assert!(!said.err.contains("s3cret"), "{said:?}");
+    }
+    let dynamic = check(&["deploy/dynamic/envoy.yaml"], &[]);
+    assert!(dynamic.code == 2 && dynamic.err.contains("config_discovery"), "{dynamic:?}");
+    assert!(check(&["--help"], &[]).out.contains("Exit codes"));
+}

@@ -1,0 +1,290 @@
+//! A running Envoy is changed by the file in deploy/dynamic: under load, with callbacks in flight,
+//! with a file that is wrong, and in the order that WeCom's console forces on a rotation.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::backend::{Backend, Behaviour};
+use testbed::envoy::{Bootstrap, Envoy, built_module, repository};
+use testbed::wecom::{Account, Answer, Client, Event, Request};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::metrics::alerts;
+
+/// The one metric of the alerts that exists only with a configuration from a file.
+pub(crate) const UPDATE_REJECTED: &str = "envoy_extension_config_discovery_http_filter_wecom_update_rejected";
+
+const UPDATES: &str = "extension_config_discovery.http_filter.wecom.update_";
+
+/// An Envoy as deploy/dynamic has it, and the file that it reads its filter from.
+struct Live {
+    envoy: Envoy,
+    backend: Backend,
+    folder: TempDir,
+    filter: Value,
+    client: Client,
+}
+
+impl Live {
+    async fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("live-").tempdir().unwrap();
+        let mut filter = yaml("deploy/dynamic/filter.yaml");
+        *filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename").unwrap() =
+            built_module().to_str().unwrap().into();
+        let backend = Backend::start().await.unwrap();
+        let path = folder.path().join("filter.json");
+        fs::write(&path, filter.to_string()).unwrap();
+        let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
+        let bootstrap = Bootstrap::from_yaml(&text)
+            .unwrap()
+            .cluster("decision", backend.port())
+            .cluster("backend", backend.port())
+            .edit_hcm(|hcm| {
+                let source = hcm.pointer_mut("/http_filters/0/config_discovery/config_source/path_config_source");
+                source.unwrap()["path"] = path.to_str().unwrap().into();
+            });
+        let envoy = Envoy::start(bootstrap).await.unwrap();
+        Self { envoy, backend, folder, filter, client: Client::http1() }
+    }
+
+    /// The plugin configuration that was written last.
+    fn plugin(&mut self) -> &mut Value {
+        self.filter.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap()
+    }
+
+    /// Renames a new file into place and waits until Envoy has taken, or refused, it.
+    async fn replace_file(&self, expected: &str) {
+        let count = async || self.envoy.stat(&format!("{UPDATES}{expected}")).await.unwrap_or(0);
+        let before = count().await;
+        let next = self.folder.path().join("next.json");
+        fs::write(&next, self.filter.to_string()).unwrap();
+        fs::rename(&next, self.folder.path().join("filter.json")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while count().await == before {
+            assert!(Instant::now() < deadline, "no {expected} in 10 s:\n{}", self.envoy.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Answer {
+        self.client.send(&self.envoy.url("/suite/receive"), request).await.unwrap()
+    }
+
+    /// Sends requests of that kind until one is answered so: workers take a change over one by one.
+    /// Connections are made anew, so that both are asked, and both must answer so.
+    async fn until(&self, path: &str, request: impl Fn() -> Request, wanted: impl Fn(&Answer) -> bool) {
+        let (deadline, mut in_a_row) = (Instant::now() + Duration::from_secs(10), 0);
+        while in_a_row < 8 {
+            let answer = Client::http1().send(&self.envoy.url(path), &request()).await.unwrap();
+            in_a_row = if wanted(&answer) { in_a_row + 1 } else { 0 };
+            assert!(Instant::now() < deadline, "{}: {}", answer.status, answer.text());
+        }
+    }
+}
+
+/// 200 binds a second, each of which must be bound.
+struct Load {
+    answered: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    sending: JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn begin(live: &Live, account: &Account) -> Self {
+        let (answered, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (client, url, account) = (Client::http1(), live.envoy.url("/suite/receive"), account.clone());
+        let (seen, until) = (Arc::clone(&answered), Arc::clone(&over));
+        let sending = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(Duration::from_millis(5));
+            let mut sending = JoinSet::new();
+            while !until.load(Ordering::Relaxed) {
+                beat.tick().await;
+                let (client, url, account, seen) = (client.clone(), url.clone(), account.clone(), Arc::clone(&seen));
+                sending.spawn(async move {
+                    let answer = client.send(&url, &account.seal(Event::bind("sn-load"))).await;
+                    seen.fetch_add(1, Ordering::Relaxed);
+                    match answer {
+                        Ok(answer) if errcode(&answer, &account) == Some(0) => None,
+                        Ok(answer) => Some(format!("{} {}", answer.status, answer.text())),
+                        Err(error) => Some(format!("{error:#}")),
+                    }
+                });
+            }
+            sending.join_all().await.into_iter().flatten().collect()
+        });
+        Self { answered, over, sending }
+    }
+
+    /// Lets it go on for a while.
+    async fn go_on(&self) {
+        let until = self.answered.load(Ordering::Relaxed) + 60;
+        while self.answered.load(Ordering::Relaxed) < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        let failed = self.sending.await.unwrap();
+        let sent = self.answered.load(Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} of {sent} callbacks failed, the first: {}", failed.len(), failed[0]);
+    }
+}
+
+fn errcode(answer: &Answer, account: &Account) -> Option<u32> {
+    answer.decrypt(account).ok()?.errcode()
+}
+
+fn literal(account: &Account) -> Value {
+    json!({ "token": account.token(), "encoding_aes_key": account.encoding_aes_key() })
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
+    let account = Account::demo();
+    let mut live = Live::start().await;
+    live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(2700);
+    live.replace_file("success").await;
+    live.until("/suite/receive", || account.verify_url("1"), |answer| answer.status == 200).await;
+    live.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(2200)));
+    live.backend.on_device("sn-before", Behaviour::verdict(4));
+
+    let load = Load::begin(&live, &account);
+    let (before, slow) = (Event::bind("sn-before"), Event::bind("sn-slow"));
+    assert_eq!(errcode(&live.send(&account.seal(&before)).await, &account), Some(4));
+    let in_flight = {
+        let (client, url, request) = (live.client.clone(), live.envoy.url("/suite/receive"), account.seal(&slow));
+        tokio::spawn(async move { client.send(&url, &request).await.unwrap() })
+    };
+    while live.backend.requests_for("sn-slow").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    // Further credentials, another path and timeout of the upstream, another endpoint.
+    let rotated = Account::rotated();
+    let plugin = live.plugin();
+    plugin["endpoints"][0]["credentials"].as_array_mut().unwrap().insert(0, literal(&rotated));
+    plugin["endpoints"][0]["decision"] = json!({ "cluster": "decision", "path": "/bind/v2", "timeout_ms": 1000 });
+    let mut second = plugin["endpoints"][0].clone();
+    second["path"] = "/suite/receive/second".into();
+    second["name"] = "second".into();
+    plugin["endpoints"].as_array_mut().unwrap().push(second);
+    live.replace_file("success").await;
+    live.until("/suite/receive", || rotated.verify_url("1"), |answer| answer.status == 200).await;
+    live.until("/suite/receive/second", || rotated.verify_url("2"), |answer| answer.status == 200).await;
+    live.send(&rotated.seal(Event::bind("sn-after"))).await;
+    assert_eq!(live.backend.requests_for("sn-after")[0].path(), "/bind/v2");
+    assert!(!in_flight.is_finished(), "all that took longer than the call in flight");
+    load.go_on().await;
+
+    // What was in flight ended as it had begun: after a longer time than the new timeout.
+    let answer = in_flight.await.unwrap();
+    assert_eq!(errcode(&answer, &account), Some(3));
+    assert_eq!(live.backend.requests_for("sn-slow")[0].path(), "/bind");
+
+    // A file that is wrong changes nothing.
+    let good = live.filter.clone();
+    live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(99_999);
+    live.replace_file("rejected").await;
+    live.envoy.wait_for_log("configuration refused: endpoints[0].decision.timeout_ms").await.unwrap();
+    load.go_on().await;
+    live.filter = good;
+
+    // Other environment variables mean another virtual machine.
+    let vms = live.envoy.stat("wasm.envoy.wasm.runtime.v8.created").await;
+    live.plugin()["endpoints"][0]["credentials"] =
+        json!([{ "token": { "env": "NEW_TOKEN" }, "encoding_aes_key": { "env": "NEW_KEY" } }, literal(&account)]);
+    *live.filter.pointer_mut("/resources/0/typed_config/config/vm_config/environment_variables").unwrap() =
+        json!({ "key_values": { "NEW_TOKEN": rotated.token(), "NEW_KEY": rotated.encoding_aes_key() } });
+    live.plugin()["endpoints"].as_array_mut().unwrap().truncate(1);
+    live.replace_file("success").await;
+    live.until("/suite/receive/second", || rotated.verify_url("3"), |answer| answer.status == 503).await;
+    load.go_on().await;
+    assert!(live.envoy.stat("wasm.envoy.wasm.runtime.v8.created").await > vms);
+
+    // The record outlived it all.
+    for (event, verdict) in [(&before, 4), (&slow, 3)] {
+        assert_eq!(errcode(&live.send(&account.seal(event)).await, &account), Some(verdict));
+    }
+    assert_eq!(live.backend.requests_for("sn-before").len(), 1);
+    assert_eq!(live.backend.requests_for("sn-slow").len(), 1);
+    load.end().await;
+
+    assert_eq!(live.envoy.stat(&format!("{UPDATES}rejected")).await, Some(1));
+    let metrics = live.envoy.prometheus().await.unwrap();
+    assert!(metrics.contains(&format!("\n{UPDATE_REJECTED}")), "the alert speaks of nothing");
+    assert!(alerts().iter().any(|(_, expression)| expression.contains(UPDATE_REJECTED)));
+    live.envoy.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_rotation_goes_as_the_console_forces_it() {
+    let (old, new) = (Account::demo(), Account::rotated());
+    let mut live = Live::start().await;
+    let verify = |account: &Account| account.verify_url("7139691598513686239");
+    let bind = |account: &Account| account.seal(Event::bind("sn-rotation"));
+    let outcome = |answer: &Answer| answer.rejection().unwrap_or_default();
+
+    // Saving in the console before Envoy knows the pair fails: WeCom asks the URL with it at once.
+    assert_eq!(outcome(&live.send(&verify(&new)).await), "bad_signature");
+
+    // So the new pair comes first; the old one still signs everything.
+    let credentials = |plugin: &mut Value, pairs: Value| plugin["endpoints"][0]["credentials"] = pairs;
+    let both = json!([literal(&new), { "token": { "env": "WECOM_TOKEN" }, "encoding_aes_key": { "env": "WECOM_ENCODING_AES_KEY" } }]);
+    credentials(live.plugin(), both);
+    live.replace_file("success").await;
+    live.until("/suite/receive", || verify(&new), |answer| answer.text() == "7139691598513686239").await;
+
+    // What came by the environment is not shown; what was written into the file is.
+    let shown = live.envoy.admin("/config_dump").await.unwrap().text();
+    assert!(shown.contains(new.token()) && !shown.contains(old.token()));
+
+    // Each is answered with the pair that it came with, whatever the order while the console saves.
+    for account in [&old, &new, &old, &new] {
+        assert_eq!(errcode(&live.send(&bind(account)).await, account), Some(0));
+    }
+    assert_eq!(live.send(&verify(&old)).await.status, 200);
+    // A message that WeCom sends again under the new pair is still the same message.
+    let event = Event::bind("sn-both");
+    for account in [&old, &new] {
+        assert_eq!(errcode(&live.send(&account.seal(&event)).await, account), Some(0));
+    }
+    assert_eq!(live.backend.requests_for("sn-both").len(), 1);
+
+    // When nothing comes with the old pair any more, it goes.
+    credentials(live.plugin(), json!([literal(&new)]));
+    live.replace_file("success").await;
+    live.until("/suite/receive", || bind(&old), |answer| outcome(answer) == "bad_signature").await;
+    assert_eq!(errcode(&live.send(&bind(&new)).await, &new), Some(0));
+    live.envoy.assert_clean().await;
+}
+
+#[test]
+fn the_dynamic_files_say_what_envoy_yaml_says() {
+    let mut plain = yaml("envoy.yaml");
+    let mut dynamic = yaml("deploy/dynamic/envoy.yaml");
+    let filter = yaml("deploy/dynamic/filter.yaml");
+
+    let resource = &filter["resources"][0];
+    let http_filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+    let (of_plain, of_dynamic) =
+        (plain.pointer_mut(http_filters).unwrap().take(), dynamic.pointer_mut(http_filters).unwrap().take());
+    assert_eq!(of_plain["typed_config"], resource["typed_config"], "the filter itself");
+    assert_eq!((&of_plain["name"], &of_plain["name"]), (&of_dynamic["name"], &resource["name"]));
+    let source = &of_dynamic["config_discovery"]["config_source"];
+    assert_eq!(source["path_config_source"]["path"], "deploy/dynamic/filter.yaml");
+    let there: PathBuf = repository().join("deploy/dynamic/filter.yaml");
+    assert!(there.is_file());
+
+    dynamic.as_object_mut().unwrap().remove("node");
+    assert_eq!(plain, dynamic, "everything around it");
+}

@@ -1,0 +1,124 @@
+//! What the log and the access log tell, and what nothing tells: secrets and plaintexts.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use testbed::backend::{Backend, Behaviour};
+use testbed::envoy::{Bootstrap, Envoy};
+use testbed::wecom::{Account, Client, Event};
+use wecom_callback_filter::outcome::{Level, Outcome};
+
+/// How often each outcome came about, by event.
+pub(crate) type Counts = BTreeMap<(String, Outcome), u64>;
+
+/// One line of warning for everything that was refused or failed, and nothing about the rest.
+pub(crate) fn the_log_has_one_line_for_each_failure(envoy: &Envoy, sent: &Counts) {
+    let log = envoy.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("wasm log wecom")).collect();
+    let mut expected = 0;
+    for ((event, outcome), count) in sent {
+        let start = format!(": {} endpoint=lock event={event} req_id=", outcome.name());
+        let count = if outcome.level() == Level::Warn { *count } else { 0 };
+        let found = lines.iter().filter(|line| line.contains(&start) && line.contains("[warning]")).count();
+        assert_eq!(found as u64, count, "{start}\n{log}");
+        expected += count;
+    }
+    assert_eq!(lines.len() as u64, expected, "there are lines about something else:\n{log}");
+}
+
+/// A line for every request, with all that is known of it and nothing of its query.
+pub(crate) async fn the_access_log_has_every_outcome(envoy: &Envoy, sent: &Counts) {
+    let total: u64 = sent.values().sum();
+    let ours = |envoy: &Envoy| envoy.access_log().into_iter().filter(|line| line["outcome"].is_string()).count();
+    envoy.access_log_line(|_| ours(envoy) as u64 >= total).await.unwrap();
+    let lines = envoy.access_log();
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+
+    let mut counted: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for line in &lines {
+        assert_eq!(line["path"], "/suite/receive", "without its query");
+        assert!(!text(line, "request_id").is_empty() && line["duration_ms"].is_u64(), "{line}");
+        *counted.entry((text(line, "event"), text(line, "outcome"))).or_default() += 1;
+    }
+    let expected: BTreeMap<_, _> =
+        sent.iter().map(|((event, outcome), count)| ((event.clone(), outcome.name().to_owned()), *count)).collect();
+    assert_eq!(counted, expected);
+
+    for (outcome, status, device_sn, errcode) in [
+        ("bound", 200, json!("sn-bound"), json!("0")),
+        ("refused", 200, json!("sn-refused"), json!("4")),
+        ("upstream_unreachable", 200, json!("sn-closes"), json!("7")),
+        ("record_full", 200, json!("sn-bound"), json!("7")),
+        ("bad_signature", 403, Value::Null, Value::Null),
+        ("bad_query", 400, Value::Null, Value::Null),
+        ("client_gone", 0, json!("sn-gone"), Value::Null),
+    ] {
+        let line = lines.iter().find(|line| line["outcome"] == outcome).unwrap();
+        assert_eq!((&line["status"], &line["device_sn"], &line["errcode"]), (&json!(status), &device_sn, &errcode));
+        assert_eq!(line["req_id"].is_string(), device_sn.is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
+    // Words long enough never to come about by chance.
+    let account =
+        Account::new("tokenThatNobodyMayRead", "keyThatNobodyMayReadxxxxxxxxxxxxxxxxxxxxxxY", "2000000000000001");
+    let account = account.unwrap();
+    let (backend, client) = (Backend::start().await.unwrap(), Client::http1());
+    let bootstrap = Bootstrap::example()
+        .unwrap()
+        .cluster("decision", backend.port())
+        .cluster("backend", backend.port())
+        .account(&account)
+        .log_level("trace")
+        .component_log_level("wasm:trace");
+    let envoy = Envoy::start(bootstrap).await.unwrap();
+    let url = envoy.url("/suite/receive");
+
+    let verdict = Behaviour::verdict_with(4, "errmsg-that-nobody-may-read");
+    backend.on_device("sn-refused", verdict);
+    backend.on_device("sn-html", Behaviour::html());
+    let secret = |event: Event| {
+        let event =
+            event.set("auth_code", "authcode-that-nobody-may-read").set("verif_code", "verifcode-nobody-may-read");
+        event.base("auth_corpid", "corpid-that-nobody-may-read")
+    };
+    let bind = |device_sn: &str| secret(Event::bind(device_sn));
+    for request in [
+        account.verify_url("7139691598513686239"),
+        account.seal(bind("sn-bound")),
+        account.seal(bind("sn-refused")),
+        account.seal(bind("sn-html")),
+        account.seal(secret(Event::unbind("sn-bound"))),
+        account.seal(bind("sn-stale").createtime(1)),
+        account.seal(bind("sn-bound")).forged(),
+        account.seal("plaintext-that-nobody-may-read"),
+        account.verify_url("echo-that-nobody-may-read"),
+        account.seal(bind("sn-foreign").model_id("2000000000000009")),
+    ] {
+        client.send(&url, &request).await.unwrap();
+    }
+    envoy.access_log_line(|line| line["outcome"] == "bad_receive_id").await.unwrap();
+    assert_eq!(backend.count(), 4);
+
+    let mut places = vec![("the log", envoy.log()), ("the access log", json!(envoy.access_log()).to_string())];
+    for path in ["/stats", "/stats/prometheus", "/config_dump?include_eds", "/server_info", "/clusters"] {
+        places.push((path, envoy.admin(path).await.unwrap().text()));
+    }
+    // The search would find something.
+    for (place, sign) in
+        [(0, "bound endpoint=lock event=bind"), (1, "sn-refused"), (2, "outcome=bound"), (4, "WECOM_TOKEN")]
+    {
+        assert!(places[place].1.contains(sign), "{} is not what it should be", places[place].0);
+    }
+    for (place, text) in &places {
+        for line in text.lines() {
+            let lower = line.to_lowercase();
+            for word in ["nobodymayread", "nobody-may-read", "7139691598513686239"] {
+                assert!(!lower.contains(word), "{place} shows {word}: {line}");
+            }
+        }
+    }
+    envoy.assert_clean().await;
+}

@@ -1,0 +1,372 @@
+//! The metrics in a real Prometheus: what it counts is what was sent, outcome by outcome, and the
+//! alerts and the dashboard speak of metrics that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::backend::{Backend, Behaviour};
+use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::wecom::{Account, Answer, Client, Event, Request, send_raw, unix_now};
+use tokio::io::AsyncWriteExt;
+use wecom_callback_filter::outcome::Outcome;
+use wecom_callback_filter::wecom::verdict::ERRCODES;
+
+use crate::logs::{Counts, the_access_log_has_every_outcome, the_log_has_one_line_for_each_failure};
+use crate::prometheus::{self, Prometheus, promtool};
+
+/// Room in the record, and a timeout that is soon over.
+const CAPACITY: u64 = 32;
+const TIMEOUT_MS: u64 = 400;
+
+/// Sends callbacks and keeps the books of what must be counted.
+struct Sender {
+    url: String,
+    account: Account,
+    callbacks: Counts,
+    verdicts: BTreeMap<String, u64>,
+    binds_asked: u64,
+    records: u64,
+}
+
+impl Sender {
+    fn new(envoy: &Envoy, account: &Account) -> Self {
+        Self {
+            url: envoy.url("/suite/receive"),
+            account: account.clone(),
+            callbacks: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            binds_asked: 0,
+            records: 0,
+        }
+    }
+
+    /// Sends over a connection of its own, so that both workers get some.
+    async fn send(&mut self, request: &Request, event: &str, outcome: Outcome) -> Answer {
+        let answer = Client::http1().send(&self.url, request).await.unwrap();
+        self.count(&answer, event, outcome);
+        answer
+    }
+
+    fn count(&mut self, answer: &Answer, event: &str, outcome: Outcome) {
+        *self.callbacks.entry((event.to_owned(), outcome)).or_default() += 1;
+        let Some(errcode) = answer.decrypt(&self.account).ok().and_then(|reply| reply.errcode()) else { return };
+        let known = ERRCODES.iter().any(|(code, _)| *code == errcode);
+        let label = if known { errcode.to_string() } else { "other".to_owned() };
+        *self.verdicts.entry(label).or_default() += 1;
+    }
+
+    async fn bind(&mut self, device_sn: &str, outcome: Outcome) -> Event {
+        let event = Event::bind(device_sn);
+        self.send(&self.account.seal(&event), "bind", outcome).await;
+        self.binds_asked += 1;
+        self.records += 1;
+        event
+    }
+
+    async fn reject(&mut self, request: &Request, outcome: Outcome) {
+        let answer = self.send(request, "other", outcome).await;
+        assert_eq!(answer.rejection().as_deref(), Some(outcome.name()));
+    }
+
+    /// Every outcome that a sender can bring about.
+    async fn send_the_mix(&mut self, backend: &Backend) {
+        let account = self.account.clone();
+        let an_hour_ago = unix_now() - 3600;
+        for (device_sn, behaviour) in [
+            ("sn-refused", Behaviour::verdict(4)),
+            ("sn-unknown-code", Behaviour::verdict(4711)),
+            ("sn-closes", Behaviour::close()),
+            ("sn-hangs", Behaviour::hang()),
+            ("sn-gone", Behaviour::hang()),
+            ("sn-500", Behaviour::status(500)),
+            ("sn-html", Behaviour::html()),
+            ("sn-slow", Behaviour::verdict(0).after(Duration::from_millis(300))),
+        ] {
+            backend.on_device(device_sn, behaviour);
+        }
+
+        // Served.
+        for _ in 0..3 {
+            self.send(&account.verify_url("1234567890"), "other", Outcome::Verified).await;
+        }
+        for _ in 0..4 {
+            self.bind("sn-bound", Outcome::Bound).await;
+        }
+        let refused = self.bind("sn-refused", Outcome::Refused).await;
+        self.bind("sn-unknown-code", Outcome::Refused).await;
+        for _ in 0..3 {
+            self.send(&account.seal(&refused), "bind", Outcome::Duplicate).await;
+        }
+        let unbind = Event::unbind("sn-bound");
+        self.send(&account.seal(&unbind), "unbind", Outcome::Delivered).await;
+        self.send(&account.seal(&unbind), "unbind", Outcome::Duplicate).await;
+        self.send(&account.seal(Event::remote_open_door("sn-bound")), "remote_open_door", Outcome::Delivered).await;
+        self.records += 2;
+        self.bind_four_times_at_once("sn-slow").await;
+
+        // Failed.
+        for _ in 0..2 {
+            self.bind("sn-closes", Outcome::UpstreamUnreachable).await;
+            self.bind("sn-hangs", Outcome::UpstreamTimeout).await;
+        }
+        self.bind("sn-500", Outcome::UpstreamStatus).await;
+        self.bind("sn-html", Outcome::UpstreamReply).await;
+        self.send(&account.seal(Event::unbind("sn-500")), "unbind", Outcome::UpstreamStatus).await;
+        self.leave_during_bind("sn-gone", backend).await;
+
+        // Rejected.
+        let bind = || account.seal(Event::bind("sn-rejected"));
+        let stranger = Account::rotated();
+        let mut foreign_cipher = bind();
+        foreign_cipher.encrypt = stranger.encrypt(b"{}");
+        let foreign_body = json!({ "tousername": "x", "encrypt": foreign_cipher.encrypt }).to_string();
+        let foreign_cipher = foreign_cipher.resign(&account).with_body(foreign_body);
+        let elsewhere = account.clone().with_receive_id("2000000000000009");
+        for (request, outcome) in [
+            (bind().with_method("PUT"), Outcome::BadMethod),
+            (bind().with_query("msg_signature=1"), Outcome::BadQuery),
+            (bind().with_query(""), Outcome::BadQuery),
+            (bind().with_body("{}"), Outcome::BadEnvelope),
+            (bind().with_body("x".repeat(70_000)), Outcome::BodyTooLarge),
+            (bind().forged(), Outcome::BadSignature),
+            (stranger.seal(Event::bind("sn-rejected")), Outcome::BadSignature),
+            (account.seal_at(Event::bind("sn-rejected"), an_hour_ago, "1372623149"), Outcome::Stale),
+            (foreign_cipher, Outcome::BadCiphertext),
+            (elsewhere.seal(Event::bind("sn-rejected")), Outcome::BadReceiveId),
+            (account.seal("no callback"), Outcome::NotACallback),
+            (account.verify_url("no digits"), Outcome::NotAnEcho),
+        ] {
+            self.reject(&request, outcome).await;
+        }
+        // Its age shows only once it is open, and then its type is known.
+        let old = account.seal(Event::bind("sn-rejected").createtime(an_hour_ago));
+        self.send(&old, "bind", Outcome::Stale).await;
+        self.withhold_body().await;
+
+        // No room.
+        while self.records < CAPACITY {
+            self.bind("sn-bound", Outcome::Bound).await;
+        }
+        for _ in 0..3 {
+            self.send(&account.seal(Event::bind("sn-bound")), "bind", Outcome::RecordFull).await;
+        }
+    }
+
+    async fn bind_four_times_at_once(&mut self, device_sn: &str) {
+        let event = Event::bind(device_sn);
+        let sending = (0..4).map(|_| {
+            let (request, url) = (self.account.seal(&event), self.url.clone());
+            tokio::spawn(async move { Client::http1().send(&url, &request).await.unwrap() })
+        });
+        for (place, sent) in sending.collect::<Vec<_>>().into_iter().enumerate() {
+            let outcome = if place == 0 { Outcome::Bound } else { Outcome::DuplicateInFlight };
+            self.count(&sent.await.unwrap(), "bind", outcome);
+        }
+        self.binds_asked += 1;
+        self.records += 1;
+    }
+
+    /// A client that hangs up while its bind is being decided.
+    async fn leave_during_bind(&mut self, device_sn: &str, backend: &Backend) {
+        let request = self.account.seal(Event::bind(device_sn));
+        let url = format!("{}?{}", self.url, request.query_text());
+        let address = url.split('/').nth(2).unwrap().to_owned();
+        let body = request.body_bytes();
+        let mut connection = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "POST /suite/receive?{} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+            request.query_text(),
+            body.len()
+        );
+        connection.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        while backend.requests_for(device_sn).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(connection);
+        *self.callbacks.entry(("bind".to_owned(), Outcome::ClientGone)).or_default() += 1;
+        self.binds_asked += 1;
+        self.records += 1;
+    }
+
+    /// A client that announces a body and does not send it.
+    async fn withhold_body(&mut self) {
+        let request = self.account.seal(Event::bind("sn-rejected"));
+        let address = self.url.split('/').nth(2).unwrap().to_owned();
+        let head = format!(
+            "POST /suite/receive?{} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 9\r\n\r\n",
+            request.query_text()
+        );
+        let answer = send_raw(address.parse().unwrap(), head.as_bytes()).await.unwrap();
+        assert_eq!(answer.rejection().as_deref(), Some("no_body"));
+        self.count(&answer, "other", Outcome::NoBody);
+    }
+}
+
+async fn start(backend: &Backend, account: &Account) -> Envoy {
+    let bootstrap = Bootstrap::example()
+        .unwrap()
+        .cluster("decision", backend.port())
+        .cluster("backend", backend.port())
+        .account(account)
+        .edit(|config| config["stats_flush_interval"] = json!("0.5s")) // histograms are shown when flushed
+        .edit_plugin_value(|plugin| {
+            plugin["dedup"] = json!({ "capacity": CAPACITY });
+            plugin["endpoints"][0]["decision"]["timeout_ms"] = json!(TIMEOUT_MS);
+        });
+    Envoy::start(bootstrap).await.unwrap()
+}
+
+#[tokio::test]
+async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
+    if prometheus::is_missing() {
+        return;
+    }
+    let (backend, account) = (Backend::start().await.unwrap(), Account::demo());
+    let envoy = start(&backend, &account).await;
+    let prometheus = Prometheus::scraping(envoy.admin_address()).await;
+    // Rates need a scrape before the first callback.
+    prometheus.query_until("wecom_duplicates_waiting", &[], |answer| answer.len() == 1).await;
+
+    let mut sender = Sender::new(&envoy, &account);
+    sender.send_the_mix(&backend).await;
+
+    let by = |map: &Counts| -> BTreeMap<Vec<String>, f64> {
+        let labelled = |((event, outcome), count): (&(String, Outcome), &u64)| {
+            (vec!["lock".to_owned(), event.clone(), outcome.name().to_owned()], *count as f64)
+        };
+        map.iter().map(labelled).collect()
+    };
+    let expected = by(&sender.callbacks);
+    let labels = ["endpoint", "event", "outcome"];
+    let counted = prometheus.query_until("wecom_callbacks_total > 0", &labels, |answer| *answer == expected).await;
+    assert_eq!(counted, expected);
+
+    // All but three are there: nobody outside can bring about those.
+    let unseen: Vec<_> =
+        Outcome::ALL.into_iter().filter(|outcome| !sender.callbacks.keys().any(|(_, seen)| seen == outcome)).collect();
+    assert_eq!(unseen, [Outcome::Deadline, Outcome::RecordUnavailable, Outcome::SealFailed]);
+
+    let expected: BTreeMap<_, _> =
+        sender.verdicts.iter().map(|(errcode, count)| (vec![errcode.clone()], *count as f64)).collect();
+    let counted = prometheus.query_until("wecom_verdicts_total > 0", &["errcode"], |answer| *answer == expected).await;
+    assert_eq!(counted, expected);
+
+    // One duration per call, and those that ran out of time are no shorter than their timeout.
+    let one = |answer: &BTreeMap<Vec<String>, f64>| answer.values().next().copied();
+    let asked = sender.binds_asked as f64;
+    let count = "sum(wecom_upstream_duration_ms_count{event=\"bind\"})";
+    let counted = prometheus.query_until(count, &[], |answer| one(answer) == Some(asked)).await;
+    assert_eq!(one(&counted), Some(asked));
+    let long = "sum(wecom_upstream_duration_ms_count{event=\"bind\"}) \
+                - sum(wecom_upstream_duration_ms_bucket{event=\"bind\",le=\"250\"})";
+    let timed_out = 3.0; // with the one whose client left
+    assert!(one(&prometheus.query(long, &[]).await.unwrap()) >= Some(timed_out));
+    let limits = prometheus.query("wecom_upstream_duration_ms_bucket{event=\"bind\"}", &["le"]).await.unwrap();
+    assert!(limits.contains_key(&vec!["1000".to_owned()]) && limits.contains_key(&vec!["3000".to_owned()]));
+
+    // Nobody waits any more, and both workers took part.
+    let waiting = prometheus.query("wecom_duplicates_waiting", &[]).await.unwrap();
+    assert_eq!(one(&waiting), Some(0.0));
+    let given = envoy.connections_given().await.unwrap();
+    assert!(given.len() == 2 && given.iter().all(|connections| *connections > 0), "{given:?}");
+
+    the_log_has_one_line_for_each_failure(&envoy, &sender.callbacks);
+    the_access_log_has_every_outcome(&envoy, &sender.callbacks).await;
+    every_panel_shows_data(&prometheus).await;
+    every_metric_of_the_alerts_exists(&prometheus).await;
+    the_url_that_make_run_prints_gives_the_metrics(&envoy).await;
+    envoy.assert_clean().await;
+}
+
+async fn every_panel_shows_data(prometheus: &Prometheus) {
+    let names: BTreeSet<_> = prometheus.metric_names().await.into_iter().collect();
+    for (title, expression) in panels() {
+        for name in metrics_in(&expression) {
+            assert!(names.contains(&name), "{title}: nothing is called {name}");
+        }
+        let expression =
+            expression.replace("$__rate_interval", "1m").replace("$endpoint", ".*").replace("${datasource}", "");
+        // A quantile of nothing is NaN, a rate is known from the second scrape on.
+        let shown =
+            prometheus.query_until(&expression, &[], |answer| answer.values().any(|value| value.is_finite())).await;
+        assert!(shown.values().any(|value| value.is_finite()), "{title} shows nothing: {expression}");
+    }
+}
+
+async fn every_metric_of_the_alerts_exists(prometheus: &Prometheus) {
+    let names: BTreeSet<_> = prometheus.metric_names().await.into_iter().collect();
+    for (alert, expression) in alerts() {
+        for name in metrics_in(&expression) {
+            // That one is there only where the configuration comes from a file: see live_change.rs.
+            let there = names.contains(&name) || name == crate::live_change::UPDATE_REJECTED;
+            assert!(there, "{alert}: nothing is called {name}");
+        }
+    }
+}
+
+async fn the_url_that_make_run_prints_gives_the_metrics(envoy: &Envoy) {
+    let script = fs::read_to_string(repository().join("tools/run.sh")).unwrap();
+    let path = script.split("http://127.0.0.1:9901/stats").nth(1).expect("tools/run.sh prints a URL of metrics");
+    let path = path.split_whitespace().next().unwrap();
+    let metrics = envoy.admin(&format!("/stats{path}")).await.unwrap().text();
+    assert!(metrics.contains("wecom_callbacks_total{endpoint=\"lock\",event=\"bind\",outcome=\"bound\"}"), "{metrics}");
+    assert!(!metrics.contains("envoy_cluster"), "not the filter's alone");
+}
+
+#[test]
+fn the_alerts_are_well_formed_and_fire_when_they_should() {
+    if prometheus::is_missing() {
+        return;
+    }
+    promtool(&["check", "rules", "deploy/prometheus/alerts.yml"]);
+    promtool(&["test", "rules", "deploy/prometheus/alerts_test.yml"]);
+}
+
+#[test]
+fn every_alert_is_tested_and_says_why_it_matters_and_what_to_do_first() {
+    let tests = fs::read_to_string(repository().join("deploy/prometheus/alerts_test.yml")).unwrap();
+    for rule in rules() {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} is not tested");
+        for annotation in ["summary", "reason", "first_step"] {
+            let text = rule["annotations"][annotation].as_str();
+            assert!(text.is_some_and(|text| !text.is_empty()), "{name} has no {annotation}");
+        }
+    }
+}
+
+fn rules() -> Vec<Value> {
+    let text = fs::read_to_string(repository().join("deploy/prometheus/alerts.yml")).unwrap();
+    let alerts: Value = serde_saphyr::from_str(&text).unwrap();
+    alerts["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
+/// Every alert's name and expression.
+pub(crate) fn alerts() -> Vec<(String, String)> {
+    let text = |rule: &Value, name: &str| rule[name].as_str().unwrap().to_owned();
+    rules().iter().map(|rule| (text(rule, "alert"), text(rule, "expr"))).collect()
+}
+
+/// Title and expression of everything that the dashboard draws.
+fn panels() -> Vec<(String, String)> {
+    let text = fs::read_to_string(repository().join("deploy/grafana/wecom-callbacks.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| {
+        let title = panel["title"].as_str().unwrap();
+        let targets = panel["targets"].as_array().unwrap().iter();
+        targets.map(move |target| (title.to_owned(), target["expr"].as_str().unwrap().to_owned()))
+    });
+    targets.collect()
+}
+
+/// The names of metrics in an expression: ours and Envoy's all begin alike.
+fn metrics_in(expression: &str) -> Vec<String> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: Vec<_> =
+        words.filter(|word| word.starts_with("wecom_") || word.starts_with("envoy_")).map(str::to_owned).collect();
+    assert!(!names.is_empty(), "no metric in {expression}");
+    names
+}

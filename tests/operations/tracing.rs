@@ -1,0 +1,138 @@
+//! Traces, as envoy.yaml has them once the `#` are taken away: a real exporter, a test server for
+//! the collector.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use testbed::backend::{Backend, Behaviour};
+use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::wecom::{Account, Client, Event};
+
+/// What is read of an OTLP export request; its other fields are skipped.
+mod otlp {
+    use prost::Message;
+
+    #[derive(Message)]
+    pub(super) struct Export {
+        #[prost(message, repeated, tag = "1")]
+        pub resources: Vec<Resource>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Resource {
+        #[prost(message, repeated, tag = "2")]
+        pub scopes: Vec<Scope>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Scope {
+        #[prost(message, repeated, tag = "2")]
+        pub spans: Vec<Span>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Span {
+        #[prost(bytes = "vec", tag = "1")]
+        pub trace_id: Vec<u8>,
+        #[prost(message, repeated, tag = "9")]
+        pub attributes: Vec<Attribute>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Attribute {
+        #[prost(string, tag = "1")]
+        pub key: String,
+        #[prost(message, tag = "2")]
+        pub value: Option<AnyValue>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct AnyValue {
+        #[prost(string, tag = "1")]
+        pub text: String,
+    }
+}
+
+/// A span's trace and attributes.
+type Span = (String, BTreeMap<String, String>);
+
+fn spans(collector: &Backend) -> Vec<Span> {
+    let requests = collector.requests();
+    let exports = requests.iter().filter(|request| request.path() == "/v1/traces");
+    let exports = exports.map(|request| otlp::Export::decode(request.body.as_slice()).unwrap());
+    let spans = exports.flat_map(|export| export.resources).flat_map(|r| r.scopes).flat_map(|s| s.spans);
+    let text = |value: Option<otlp::AnyValue>| value.map(|value| value.text).unwrap_or_default();
+    spans
+        .map(|span| (hex::encode(span.trace_id), span.attributes.into_iter().map(|a| (a.key, text(a.value))).collect()))
+        .collect()
+}
+
+/// The example with its commented lines taken in: those of code have no blank, or two, behind the `#`.
+fn example_with_traces() -> String {
+    let text = fs::read_to_string(repository().join("envoy.yaml")).unwrap();
+    let lines = text.lines().map(|line| {
+        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+        match rest.strip_prefix('#') {
+            Some(code) if !indent.is_empty() && (code.starts_with("  ") || !code.starts_with(' ')) => {
+                format!("{indent}{code}\n")
+            }
+            _ => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
+    let (backend, collector, account) =
+        (Backend::start().await.unwrap(), Backend::start().await.unwrap(), Account::demo());
+    collector.always(Behaviour::empty());
+    let bootstrap = Bootstrap::from_yaml(&example_with_traces())
+        .unwrap()
+        .cluster("decision", backend.port())
+        .cluster("backend", backend.port())
+        .cluster("otel_collector", collector.port());
+    let envoy = Envoy::start(bootstrap).await.unwrap();
+    backend.on_device("sn-refused", Behaviour::verdict(4));
+
+    let (trace_id, client, url) = ("0af7651916cd43dd8448eb211c80319c", Client::http1(), envoy.url("/suite/receive"));
+    let traceparent = format!("00-{trace_id}-b7ad6b7169203331-01");
+    let event = Event::bind("sn-refused").req_id("req-traced");
+    let request = account.seal(&event).with_header("traceparent", traceparent.as_bytes());
+    let request = request.with_header("tracestate", b"vendor=1");
+    client.send(&url, &request).await.unwrap();
+    client.send(&url, &account.seal(Event::bind("sn-forged")).forged()).await.unwrap();
+
+    // The upstream is told of the trace and of the request.
+    let access = envoy.access_log_line(|line| line["req_id"] == "req-traced").await.unwrap();
+    let asked = &backend.requests_for("sn-refused")[0];
+    assert_eq!(asked.header_text("traceparent"), Some(traceparent.as_str()));
+    assert_eq!(asked.header_text("tracestate"), Some("vendor=1"));
+    assert_eq!(asked.header_text("x-request-id"), access["request_id"].as_str());
+
+    // The exporter collects for some seconds before it sends.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while spans(&collector).len() < 2 {
+        assert!(Instant::now() < deadline, "{:?}\n{}", spans(&collector), envoy.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let spans = spans(&collector);
+    let with = |outcome: &str| spans.iter().find(|(_, tags)| tags.get("wecom.outcome").is_some_and(|o| o == outcome));
+    let (trace, tags) = with("refused").unwrap();
+    assert_eq!(trace, trace_id);
+    for (name, value) in [
+        ("wecom.event", "bind"),
+        ("wecom.req_id", "req-traced"),
+        ("wecom.device_sn", "sn-refused"),
+        ("wecom.errcode", "4"),
+        ("guid:x-request-id", access["request_id"].as_str().unwrap()),
+    ] {
+        assert_eq!(tags.get(name).map(String::as_str), Some(value), "{name} of {tags:?}");
+    }
+    let (_, tags) = with("bad_signature").unwrap();
+    assert!(!tags.contains_key("wecom.req_id") || tags["wecom.req_id"] == "-", "{tags:?}");
+    assert_eq!(tags["wecom.event"], "other");
+    envoy.assert_clean().await;
+}
