@@ -48,6 +48,7 @@ fuzz: setup-fuzz ## Search for inputs that break a promise, each target for FUZZ
 check: setup-deny ## Hold format, lints and dependencies against their rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings
 	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib -- -D warnings
 	tools/check-dependencies.sh
 

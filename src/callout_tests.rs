@@ -1,5 +1,5 @@
 //! What each ending of a call counts as.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::restriction)]
 
 use super::*;
 use crate::config::Config;

@@ -446,6 +446,8 @@ impl Exchange {
             Reply::Verdict(_) if event != EventType::Bind => Reply::Failed,
             reply => reply,
         };
+        // Under one id, but about another callback: it says nothing about this one.
+        let outcome = if outcome.applies_to(event) { outcome } else { Outcome::UpstreamReply };
         let plaintext = match &reply {
             Reply::Verdict(verdict) => verdict.to_json(),
             Reply::Object(object) => Some(object.clone()),

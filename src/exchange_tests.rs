@@ -1,5 +1,5 @@
 //! Every row of the contract's table of answers, and the awkward orders of events.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
+#![allow(clippy::restriction)]
 
 use serde_json::{Value, json};
 
@@ -400,6 +400,14 @@ fn no_record_makes_a_bind_succeed_without_a_verdict() {
         let answer = answer(Sent::bind().claimed(&Claim::Recorded(reply.encode())).1);
         assert_eq!(read(&answer, KEY), (200, FAIL_CLOSED.to_owned()));
     }
+}
+
+#[test]
+fn the_conclusion_of_another_type_says_nothing_about_a_bind() {
+    let (mut exchange, _) = Sent::bind().claimed(&Claim::First);
+    let conclusion = Conclusion { reply: Reply::Success, outcome: Outcome::Delivered };
+    let answer = answer(exchange.handle(Event::Concluded(&conclusion), &at(1)));
+    assert_eq!((read(&answer, KEY), answer.outcome), ((200, FAIL_CLOSED.to_owned()), Outcome::UpstreamReply));
 }
 
 #[test]

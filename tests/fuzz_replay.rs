@@ -1,7 +1,9 @@
 //! The fuzz targets of `fuzz/`, on the stable compiler and without a search: over their seeds, and
 //! over some thousand variations of them, the same ones every time.
 #![cfg(not(target_family = "wasm"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(clippy::restriction, ,
+    missing_docs
+)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

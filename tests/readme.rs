@@ -1,5 +1,7 @@
 //! The README's tables say what the code does.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::restriction, ,
+    missing_docs
+)]
 #![cfg(not(target_family = "wasm"))]
 
 use std::collections::BTreeMap;

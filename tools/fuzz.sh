@@ -15,11 +15,7 @@ sanitizer=${FUZZ_SANITIZER:-none}
 
 say() { echo "fuzz: $*" >&2; }
 
-for compiler in "${CXX:-c++}" g++ clang++; do
-  ! command -v "$compiler" >/dev/null || break
-  compiler=
-done
-[[ -n $compiler ]] || { say "needs a C++ compiler, which builds libFuzzer"; exit 1; }
+command -v "${CXX:-c++}" >/dev/null || { say "needs a C++ compiler, which builds libFuzzer"; exit 1; }
 
 seeds=$CARGO_TARGET_DIR/seeds
 rm -rf "$seeds"
@@ -28,17 +24,19 @@ cargo fuzz build --sanitizer "$sanitizer"
 
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)
-log=$CARGO_TARGET_DIR/last.log
 failed=()
 for target in "${targets[@]}"; do
   mkdir -p "fuzz/corpus/$target"
+  log=$CARGO_TARGET_DIR/$target.log
   # The corpus is named first: it is the one that grows.
   if cargo fuzz run --sanitizer "$sanitizer" "$target" "fuzz/corpus/$target" "$seeds/$target" -- \
     -max_total_time="$seconds" -timeout=10 -dict="$root/fuzz/dictionary.txt" >"$log" 2>&1 </dev/null; then
-    say "$target: $(grep -a ' DONE ' "$log" | tail -n 1)"
+    say "$target: $(grep -a 'DONE ' "$log" | tail -n 1 | tr '\t' ' ')"
   else
-    tail -n 60 "$log" >&2
-    say "$target: BROKEN, as told above"
+    grep -a -m 1 -A 6 'panicked at' "$log" >&2 || tail -n 40 "$log" >&2
+    found=$(grep -a -o "fuzz/artifacts/$target/[a-z0-9-]*" "$log" | tail -n 1 || true)
+    say "$target: BROKEN, see fuzz/target/$target.log; once more with"
+    say "  PATH=target/tools/bin:\$PATH cargo fuzz run --sanitizer $sanitizer $target $found"
     failed+=("$target")
   fi
 done

@@ -1,5 +1,5 @@
 //! What the configuration accepts and refuses, by field.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::restriction)]
 
 use prost_types::value::Kind;
 use serde_json::{Value, json};

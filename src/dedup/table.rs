@@ -209,7 +209,9 @@ impl<'a> Slot<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_precision_loss)]
+    #![allow(clippy::restriction, ,
+        clippy::cast_precision_loss
+    )]
     use super::*;
 
     fn settled(expires: u32) -> Entry {

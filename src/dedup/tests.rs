@@ -1,5 +1,5 @@
 //! The record under every interleaving: against a model, against the scheduler, and at full size.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
+#![allow(clippy::restriction)]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

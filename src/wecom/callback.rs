@@ -175,7 +175,7 @@ struct BaseInfo {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -123,7 +123,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -115,7 +115,7 @@ impl<'de> Deserialize<'de> for Encrypt {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
 

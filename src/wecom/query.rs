@@ -127,7 +127,7 @@ fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -57,7 +57,7 @@ pub(super) fn hex_digit(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -76,7 +76,7 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::restriction)]
     use super::super::callback::EventType;
     use super::*;
     use wasm_bindgen_test::wasm_bindgen_test;
