@@ -1,9 +1,7 @@
 //! The fuzz targets of `fuzz/`, on the stable compiler and without a search: over their seeds, and
 //! over some thousand variations of them, the same ones every time.
 #![cfg(not(target_family = "wasm"))]
-#![allow(clippy::restriction, ,
-    missing_docs
-)]
+#![allow(clippy::restriction, missing_docs)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

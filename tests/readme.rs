@@ -1,7 +1,5 @@
 //! The README's tables say what the code does.
-#![allow(clippy::restriction, ,
-    missing_docs
-)]
+#![allow(clippy::restriction, missing_docs)]
 #![cfg(not(target_family = "wasm"))]
 
 use std::collections::BTreeMap;

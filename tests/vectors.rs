@@ -2,9 +2,7 @@
 //!
 //! `vectors.json` has WeCom's own samples (V…), those of other libraries, and hand-made ones for
 //! what no sample covers (S…), with their malformed siblings (N…).
-#![allow(clippy::restriction, ,
-    missing_docs
-)]
+#![allow(clippy::restriction, missing_docs)]
 
 use std::rc::Rc;
 

@@ -209,9 +209,7 @@ impl<'a> Slot<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::restriction, ,
-        clippy::cast_precision_loss
-    )]
+    #![allow(clippy::restriction, clippy::cast_precision_loss)]
     use super::*;
 
     fn settled(expires: u32) -> Entry {
