@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::envoy::{Bootstrap, Envoy, repository, version};
 use testbed::wecom::{Account, Client, Event};
 
 /// What is read of an OTLP export request; its other fields are skipped.
@@ -86,6 +86,10 @@ fn example_with_traces() -> String {
 
 #[tokio::test]
 async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
+    if version().unwrap() < (1, 37) {
+        eprintln!("SKIPPED: before 1.37 Envoy knows no trace tags by format string");
+        return;
+    }
     let (backend, collector, account) =
         (Backend::start().await.unwrap(), Backend::start().await.unwrap(), Account::demo());
     collector.always(Behaviour::empty());

@@ -616,6 +616,8 @@ impl World {
                 return;
             }
             Ok(Some(listeners)) => {
+                let own = lives[life].until_s > now.into() && !lives[life].released;
+                assert!(own, "the record of another claim is concluded");
                 (lives[life].verdict, lives[life].relayed) = (verdict, relayed);
                 if kept {
                     lives[life].until_s = u64::from(now.saturating_add(ttl_seconds));
