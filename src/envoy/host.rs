@@ -2,7 +2,7 @@
 //!
 //! The functions of `proxy_wasm::hostcalls` return a `Result` and still panic on any status they
 //! do not expect. Two of those a stranger can cause: reading a single header of a callout that
-//! died, and reading a header as `String` that is no UTF-8. What is used here, on Envoy 1.35 and
+//! died, and reading a header as `String` that is no UTF-8. What is used here, on Envoy 1.36 and
 //! later, returns for everything that happens; a call that `envoy.yaml` does not allow may panic.
 
 use std::time::{Duration, UNIX_EPOCH};
