@@ -36,6 +36,9 @@ pub const FIRST_BYTE_MS: u64 = 2_000;
 /// comes first, this is for calls that were never made.
 const CALL_GRACE_MS: u64 = 250;
 
+/// The longest that anyone waits, in milliseconds: WeCom gives up at 3000.
+const LONGEST_WAIT_MS: u64 = 2_900;
+
 /// What a request's headers say.
 #[derive(Debug, Clone, Default)]
 pub struct Head<'a> {
@@ -370,7 +373,8 @@ impl Exchange {
     ) -> Effect {
         let timeout_ms = self.endpoint.upstream(callback.event).timeout_ms;
         let waiting = |sealer, grace_ms, first, heard| {
-            let until_ms = around.now_ms.saturating_add(timeout_ms).saturating_add(grace_ms);
+            let wait_ms = timeout_ms.saturating_add(grace_ms).min(LONGEST_WAIT_MS);
+            let until_ms = around.now_ms.saturating_add(wait_ms);
             State::Waiting { sealer, until_ms, first, heard }
         };
         self.copy = matches!(claim, Claim::InFlight | Claim::InFlightUnheard | Claim::Recorded(_));

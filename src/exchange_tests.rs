@@ -459,6 +459,21 @@ fn a_call_that_never_ends_is_given_up_at_the_deadline() {
 }
 
 #[test]
+fn nobody_waits_longer_than_wecom_does() {
+    let mut config = Config::clone(&config());
+    let mut endpoint = Endpoint::clone(&config.endpoints[0]);
+    endpoint.decision.timeout_ms = 2800;
+    config.endpoints = vec![Rc::new(endpoint)];
+    let (encrypt, path) = Sent::bind().sealed();
+    let head = Head { method: b"POST", path: path.as_bytes(), ..Head::default() };
+    let (mut exchange, _) = Exchange::begin(&Rc::new(config), &head, &at(0)).unwrap();
+    exchange.handle(Event::Body(json!({ "encrypt": encrypt }).to_string().as_bytes()), &at(0));
+    exchange.handle(Event::Claimed(&Claim::First), &at(0));
+    assert!(matches!(exchange.handle(Event::Tick, &at(LONGEST_WAIT_MS - 1)), Effect::Wait));
+    assert_eq!(answer(exchange.handle(Event::Tick, &at(LONGEST_WAIT_MS))).outcome, Outcome::Deadline);
+}
+
+#[test]
 fn a_copy_in_flight_gets_the_first_ones_answer() {
     let bound = Reply::Verdict(Verdict::new(0, None));
     let conclusion = Conclusion { reply: bound.clone(), outcome: Outcome::Bound };
