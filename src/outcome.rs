@@ -3,66 +3,9 @@
 //! The word is the `outcome` label of the metrics, the `wecom_outcome` of the access log and the
 //! `error` of a rejection's body. The list is closed: no label ever carries a caller's bytes.
 
+pub use log::Level;
+
 use crate::wecom::callback::EventType;
-
-/// How a callback ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// A URL verification, echoed.
-    Verified,
-    /// A bind that its decision endpoint approved.
-    Bound,
-    /// A bind that its decision endpoint refused.
-    Refused,
-    /// Another callback, taken by its upstream.
-    Delivered,
-    /// A copy, answered with the first one's recorded answer.
-    Duplicate,
-    /// A copy that came while the first was in flight, answered with the first one's answer.
-    DuplicateInFlight,
-
-    /// The upstream could not be reached, or its response ended early.
-    UpstreamUnreachable,
-    /// The upstream did not answer in time, last byte included.
-    UpstreamTimeout,
-    /// The upstream answered with another status than 2xx.
-    UpstreamStatus,
-    /// The upstream's 2xx is no answer: HTML, broken JSON, wrong types, too large, cut off.
-    UpstreamReply,
-    /// No answer was there by the callback's own deadline.
-    Deadline,
-    /// The record has no room: a live record is never dropped for a new one.
-    RecordFull,
-    /// The record could not be read or written.
-    RecordUnavailable,
-    /// The reply could not be encrypted, for want of random numbers.
-    SealFailed,
-
-    /// Neither GET nor POST.
-    BadMethod,
-    /// A query parameter is missing, repeated or misshapen.
-    BadQuery,
-    /// The body is no envelope, or there is none.
-    BadEnvelope,
-    /// The body is larger than `max_body_bytes`.
-    BodyTooLarge,
-    /// No body arrived behind the headers.
-    NoBody,
-    /// The signature matches no credential.
-    BadSignature,
-    /// `timestamp` or `createtime` is too far from now, or a bind has no `createtime`.
-    Stale,
-    /// The ciphertext did not open under any credential that signed it.
-    BadCiphertext,
-    /// It opened, but is addressed to another receive id.
-    BadReceiveId,
-    /// The message is no callback.
-    NotACallback,
-    /// A URL verification whose echo is not 1 to 64 digits.
-    NotAnEcho,
-    /// The client left, or Envoy ended the request by itself, before there was an answer.
-    ClientGone,
-}
 
 /// What kind of answer an outcome asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,79 +21,97 @@ pub enum Kind {
     Unanswered,
 }
 
-/// How loud the log is about it.
+/// Which callbacks can end in an outcome. What is rejected before it is read has no type and counts
+/// as [`EventType::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Served, or noise of scanners.
-    Debug,
-    /// Refused or failed.
-    Warn,
+enum Of {
+    Binds,
+    AllButBinds,
+    Unread,
+    All,
+}
+
+/// Makes the enum, the list of its values and the table from one list: an outcome that stands in
+/// one of them only does not compile.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $kind:expr, $level:ident, $of:ident;)*) => {
+        /// How a callback ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Outcome {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Outcome {
+            /// All of them, in the order of the table.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$name),*];
+
+            const fn row(self) -> (&'static str, Kind, Level, Of) {
+                match self {
+                    $(Self::$name => ($word, $kind, Level::$level, Of::$of),)*
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// A URL verification, echoed.
+    Verified = "verified", Kind::Served, Debug, Unread;
+    /// A bind that its decision endpoint approved.
+    Bound = "bound", Kind::Served, Debug, Binds;
+    /// A bind that its decision endpoint refused.
+    Refused = "refused", Kind::Served, Debug, Binds;
+    /// Another callback, taken by its upstream.
+    Delivered = "delivered", Kind::Served, Debug, AllButBinds;
+    /// A copy, answered with the first one's recorded answer.
+    Duplicate = "duplicate", Kind::Served, Debug, All;
+    /// A copy that came while the first was in flight, answered with the first one's answer.
+    DuplicateInFlight = "duplicate_in_flight", Kind::Served, Debug, All;
+
+    /// The upstream could not be reached, or its response ended early.
+    UpstreamUnreachable = "upstream_unreachable", Kind::Failed(503), Warn, All;
+    /// The upstream did not answer in time, last byte included.
+    UpstreamTimeout = "upstream_timeout", Kind::Failed(503), Warn, All;
+    /// The upstream answered with another status than 2xx.
+    UpstreamStatus = "upstream_status", Kind::Failed(503), Warn, All;
+    /// The upstream's 2xx is no answer: HTML, broken JSON, wrong types, too large, cut off.
+    UpstreamReply = "upstream_reply", Kind::Failed(503), Warn, All;
+    /// No answer was there by the callback's own deadline.
+    Deadline = "deadline", Kind::Failed(503), Warn, All;
+    /// The record has no room: a live record is never dropped for a new one.
+    RecordFull = "record_full", Kind::Failed(503), Warn, All;
+    /// The record could not be read or written.
+    RecordUnavailable = "record_unavailable", Kind::Failed(503), Warn, All;
+    /// The reply could not be encrypted, for want of random numbers.
+    SealFailed = "seal_failed", Kind::Rejected(503), Warn, All;
+
+    /// Neither GET nor POST.
+    BadMethod = "bad_method", Kind::Rejected(405), Debug, Unread;
+    /// A query parameter is missing, repeated or malformed.
+    BadQuery = "bad_query", Kind::Rejected(400), Debug, Unread;
+    /// The body is no envelope, or there is none.
+    BadEnvelope = "bad_envelope", Kind::Rejected(400), Debug, Unread;
+    /// The body is larger than `max_body_bytes`.
+    BodyTooLarge = "body_too_large", Kind::Rejected(413), Debug, Unread;
+    /// No body arrived after the headers.
+    NoBody = "no_body", Kind::Rejected(503), Warn, Unread;
+    /// The signature matches no credential.
+    BadSignature = "bad_signature", Kind::Rejected(403), Warn, Unread;
+    /// `timestamp` or `createtime` is too far from now, or a bind has no `createtime`.
+    Stale = "stale", Kind::Rejected(403), Warn, All;
+    /// The ciphertext did not open under any credential that signed it.
+    BadCiphertext = "bad_ciphertext", Kind::Rejected(403), Warn, Unread;
+    /// It opened, but is addressed to another receive id.
+    BadReceiveId = "bad_receive_id", Kind::Rejected(403), Warn, All;
+    /// The message is no callback.
+    NotACallback = "not_a_callback", Kind::Rejected(400), Warn, Unread;
+    /// A URL verification whose echo is not 1 to 64 digits.
+    NotAnEcho = "not_an_echo", Kind::Rejected(403), Warn, Unread;
+    /// The client left, or Envoy ended the request by itself, before there was an answer.
+    ClientGone = "client_gone", Kind::Unanswered, Warn, All;
 }
 
 impl Outcome {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 26] = [
-        Self::Verified,
-        Self::Bound,
-        Self::Refused,
-        Self::Delivered,
-        Self::Duplicate,
-        Self::DuplicateInFlight,
-        Self::UpstreamUnreachable,
-        Self::UpstreamTimeout,
-        Self::UpstreamStatus,
-        Self::UpstreamReply,
-        Self::Deadline,
-        Self::RecordFull,
-        Self::RecordUnavailable,
-        Self::SealFailed,
-        Self::BadMethod,
-        Self::BadQuery,
-        Self::BadEnvelope,
-        Self::BodyTooLarge,
-        Self::NoBody,
-        Self::BadSignature,
-        Self::Stale,
-        Self::BadCiphertext,
-        Self::BadReceiveId,
-        Self::NotACallback,
-        Self::NotAnEcho,
-        Self::ClientGone,
-    ];
-
-    const fn row(self) -> (&'static str, Kind, Level) {
-        use Kind::{Failed, Rejected, Served, Unanswered};
-        use Level::{Debug, Warn};
-        match self {
-            Self::Verified => ("verified", Served, Debug),
-            Self::Bound => ("bound", Served, Debug),
-            Self::Refused => ("refused", Served, Debug),
-            Self::Delivered => ("delivered", Served, Debug),
-            Self::Duplicate => ("duplicate", Served, Debug),
-            Self::DuplicateInFlight => ("duplicate_in_flight", Served, Debug),
-            Self::UpstreamUnreachable => ("upstream_unreachable", Failed(503), Warn),
-            Self::UpstreamTimeout => ("upstream_timeout", Failed(503), Warn),
-            Self::UpstreamStatus => ("upstream_status", Failed(503), Warn),
-            Self::UpstreamReply => ("upstream_reply", Failed(503), Warn),
-            Self::Deadline => ("deadline", Failed(503), Warn),
-            Self::RecordFull => ("record_full", Failed(503), Warn),
-            Self::RecordUnavailable => ("record_unavailable", Failed(503), Warn),
-            Self::SealFailed => ("seal_failed", Rejected(503), Warn),
-            Self::BadMethod => ("bad_method", Rejected(405), Debug),
-            Self::BadQuery => ("bad_query", Rejected(400), Debug),
-            Self::BadEnvelope => ("bad_envelope", Rejected(400), Debug),
-            Self::BodyTooLarge => ("body_too_large", Rejected(413), Debug),
-            Self::NoBody => ("no_body", Rejected(503), Warn),
-            Self::BadSignature => ("bad_signature", Rejected(403), Warn),
-            Self::Stale => ("stale", Rejected(403), Warn),
-            Self::BadCiphertext => ("bad_ciphertext", Rejected(403), Warn),
-            Self::BadReceiveId => ("bad_receive_id", Rejected(403), Warn),
-            Self::NotACallback => ("not_a_callback", Rejected(400), Warn),
-            Self::NotAnEcho => ("not_an_echo", Rejected(403), Warn),
-            Self::ClientGone => ("client_gone", Unanswered, Warn),
-        }
-    }
-
     /// The word.
     pub const fn name(self) -> &'static str {
         self.row().0
@@ -161,25 +122,19 @@ impl Outcome {
         self.row().1
     }
 
-    /// How loud the log is about it.
+    /// How loud the log is about it: debug for what was served and for the noise of scanners, a
+    /// warning for what was refused or failed.
     pub const fn level(self) -> Level {
         self.row().2
     }
 
-    /// Whether a callback of that type can end so. What is rejected unread has no type and counts
-    /// as [`EventType::Other`].
+    /// Whether a callback of that type can end so.
     pub const fn applies_to(self, event: EventType) -> bool {
-        let bind = matches!(event, EventType::Bind);
-        let other = matches!(event, EventType::Other);
-        match self {
-            Self::Bound | Self::Refused => bind,
-            Self::Delivered => !bind,
-            Self::Stale | Self::BadReceiveId | Self::SealFailed | Self::ClientGone => true,
-            Self::Verified => other,
-            _ => match self.kind() {
-                Kind::Rejected(_) => other,
-                Kind::Served | Kind::Failed(_) | Kind::Unanswered => true,
-            },
+        match self.row().3 {
+            Of::Binds => matches!(event, EventType::Bind),
+            Of::AllButBinds => !matches!(event, EventType::Bind),
+            Of::Unread => matches!(event, EventType::Other),
+            Of::All => true,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::callout::{Conclusion, Job, Reply, Response};
 use crate::config::Config;
 use crate::dedup::{Claim, Listener, RecordKey, Records};
 use crate::exchange::{Answer, Effect, Event, Exchange, Surroundings};
-use crate::outcome::{Level, Outcome};
+use crate::outcome::Outcome;
 
 /// What a message on a root's queue begins with.
 const JOB_WAITS: u8 = 0;
@@ -329,10 +329,7 @@ impl Desk {
                 host::set_filter_state(name, value);
             }
         }
-        let level = match outcome.level() {
-            Level::Debug => log::Level::Debug,
-            Level::Warn => log::Level::Warn,
-        };
+        let level = outcome.level();
         log::log!(
             level,
             "{} endpoint={} event={} req_id={} errcode={} {reason}",

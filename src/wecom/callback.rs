@@ -9,57 +9,53 @@ use serde_json::Value;
 
 use super::json::Object;
 
-/// The types of hardware callbacks (5 events and 10 commands), and `Other` for what WeCom adds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // named as WeCom names them
-pub enum EventType {
-    Bind,
-    Unbind,
-    ContactChange,
-    ModelTicket,
-    VerifyDevice,
-    UpdateFirmware,
-    FetchDeviceStatus,
-    UserScan,
-    EnterPage,
-    ExitPage,
-    RemoteOpenDoor,
-    DeleteBioInfo,
-    PrinterJobSubmit,
-    PrinterJobTrans,
-    PrinterJobDel,
-    Other,
+/// Makes the enum, the list of its values and their names from one list.
+macro_rules! event_types {
+    ($($name:ident = $word:literal,)*) => {
+        /// The types of hardware callbacks (5 events and 10 commands), and `Other` for what WeCom adds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs)] // named as WeCom names them
+        pub enum EventType {
+            $($name,)*
+        }
+
+        impl EventType {
+            /// Every type, with the name WeCom gives it; `other` is ours.
+            pub const ALL: [(Self, &'static str); [$($word),*].len()] = [$((Self::$name, $word)),*];
+
+            /// The name, from a closed set: fit for a metric label.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+event_types! {
+    Bind = "bind",
+    Unbind = "unbind",
+    ContactChange = "contact_change",
+    ModelTicket = "model_ticket",
+    VerifyDevice = "verify_device",
+    UpdateFirmware = "update_firmware",
+    FetchDeviceStatus = "fetch_device_status",
+    UserScan = "user_scan",
+    EnterPage = "enter_page",
+    ExitPage = "exit_page",
+    RemoteOpenDoor = "remote_open_door",
+    DeleteBioInfo = "delete_bio_info",
+    PrinterJobSubmit = "printer_job_submit",
+    PrinterJobTrans = "printer_job_trans",
+    PrinterJobDel = "printer_job_del",
+    Other = "other",
 }
 
 impl EventType {
-    /// Every type, with the name WeCom gives it; `other` is ours.
-    pub const ALL: [(Self, &'static str); 16] = [
-        (Self::Bind, "bind"),
-        (Self::Unbind, "unbind"),
-        (Self::ContactChange, "contact_change"),
-        (Self::ModelTicket, "model_ticket"),
-        (Self::VerifyDevice, "verify_device"),
-        (Self::UpdateFirmware, "update_firmware"),
-        (Self::FetchDeviceStatus, "fetch_device_status"),
-        (Self::UserScan, "user_scan"),
-        (Self::EnterPage, "enter_page"),
-        (Self::ExitPage, "exit_page"),
-        (Self::RemoteOpenDoor, "remote_open_door"),
-        (Self::DeleteBioInfo, "delete_bio_info"),
-        (Self::PrinterJobSubmit, "printer_job_submit"),
-        (Self::PrinterJobTrans, "printer_job_trans"),
-        (Self::PrinterJobDel, "printer_job_del"),
-        (Self::Other, "other"),
-    ];
-
     /// The type of that name; [`EventType::Other`] for any that is not known.
     pub fn from_name(name: &str) -> Self {
         Self::ALL.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(event, _)| *event)
-    }
-
-    /// The name, from a closed set: fit for a metric label.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(event, _)| *event == self).map_or("other", |(_, name)| name)
     }
 
     /// The plaintext that says no in this type's own terms, where it has such terms
