@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde_json::{Map, Value, json};
 use wecom_callback_filter::config::{Config, ConfigError};
+use wecom_callback_filter::wecom::callback::EventType;
 
 /// Checks configurations of the WeCom callback filter.
 ///
@@ -78,10 +79,10 @@ impl Checked {
         if !self.problems.is_empty() {
             return 1;
         }
-        let endpoints = self.config.iter().flat_map(|config| &config.endpoints);
+        let endpoints = self.config.iter().flat_map(|config| config.endpoints());
         let endpoints: Vec<_> = endpoints
             .map(|endpoint| {
-                format!("{} at {}, {} credentials", endpoint.name, endpoint.path, endpoint.credentials.len())
+                format!("{} at {}, {} credentials", endpoint.name(), endpoint.path(), endpoint.credentials().len())
             })
             .collect();
         say(std::io::stdout(), format_args!("{}: ok: {}", file.display(), endpoints.join("; ")));
@@ -314,9 +315,9 @@ fn check_clusters(document: &Value, checked: &mut Checked) {
     }
     let is_there =
         |name: &str| clusters.iter().any(|cluster| cluster.get("name").and_then(Value::as_str) == Some(name));
-    for (index, endpoint) in checked.config.iter().flat_map(|config| config.endpoints.iter().enumerate()) {
-        for (field, upstream) in [("decision", &endpoint.decision), ("events", &endpoint.events)] {
-            if !is_there(&upstream.cluster) {
+    for (index, endpoint) in checked.config.iter().flat_map(|config| config.endpoints().iter().enumerate()) {
+        for (field, event) in [("decision", EventType::Bind), ("events", EventType::Other)] {
+            if !is_there(endpoint.upstream(event).cluster()) {
                 checked.problems.push(Problem {
                     field: format!("endpoints[{index}].{field}.cluster"),
                     reason: "the file has no cluster of that name".to_owned(),

@@ -259,7 +259,7 @@ impl Expected {
             Self::Plain(text) => answer.status == 200 && answer.body == text.as_bytes(),
             Self::Errcode(errcode) => {
                 let verdict = Verdict::new(*errcode, None).to_json();
-                answer.decrypt(account).ok().map(|reply| reply.plaintext) == verdict
+                answer.decrypt(account).is_ok_and(|reply| reply.plaintext == verdict)
             }
             Self::Rejection(status) => {
                 let body = answer.json().unwrap_or_default();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use testbed::wecom::{Account, Answer, Client, Event, Request, random_nonce, unix_now};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use wecom_callback_filter::wecom::callback::{Callback, EventType};
+use wecom_callback_filter::wecom::callback::{Content, EventType};
 
 /// Sends a WeCom hardware callback to a URL and opens the answer.
 ///
@@ -231,7 +231,7 @@ impl Plan {
 
     fn seal(&self, copy: &'static str, message: &[u8]) -> (Label, Request) {
         let mut request = self.account.seal_at(message, self.sent_at(), &random_nonce());
-        let callback = Callback::parse(message);
+        let callback = Content::parse(message).ok();
         let mut echo = None;
         if self.options.kind == VERIFY_URL && self.message.is_none() {
             echo = Some(String::from_utf8_lossy(message).into_owned());

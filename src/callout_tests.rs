@@ -11,8 +11,8 @@ fn job(event: EventType, empty_is_success: bool) -> Job {
         "credentials":[{{"token":"t","encoding_aes_key":"jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"}}]}}]}}"#
     );
     let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
-    let endpoint = Rc::clone(config.endpoints.first().unwrap());
-    Job { endpoint, event, headers: Vec::new(), body: Rc::default() }
+    let endpoint = Rc::clone(config.endpoints().first().unwrap());
+    Job { endpoint, event, headers: Vec::new(), body: Zeroizing::default() }
 }
 
 fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
@@ -22,14 +22,14 @@ fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
 fn bind(status: &str, body: &str) -> (Option<u32>, &'static str) {
     let conclusion = job(EventType::Bind, true).conclude(response(status, body), 1);
     assert!(conclusion.is_kept(EventType::Bind));
-    (conclusion.reply.errcode(), conclusion.outcome.name())
+    (conclusion.reply.into_verdict().map(|verdict| verdict.errcode()), conclusion.outcome.name())
 }
 
 #[test]
 fn binds_and_other_callbacks_go_to_their_own_upstream() {
-    assert_eq!(job(EventType::Bind, true).upstream().cluster, "d");
+    assert_eq!(job(EventType::Bind, true).upstream().cluster(), "d");
     for (event, _) in EventType::ALL.into_iter().filter(|(event, _)| *event != EventType::Bind) {
-        assert_eq!(job(event, true).upstream().cluster, "e");
+        assert_eq!(job(event, true).upstream().cluster(), "e");
     }
 }
 
@@ -62,7 +62,7 @@ fn an_empty_answer_is_success_only_if_it_says_so_and_may() {
     };
     assert_eq!(unframed(""), Reply::Failed);
     assert_eq!(unframed("success"), Reply::Failed);
-    assert_eq!(unframed(r#"{"errcode":0}"#).errcode(), Some(0));
+    assert_eq!(unframed(r#"{"errcode":0}"#), Reply::Verdict(Verdict::new(0, None)));
     let strict = job(EventType::Bind, false);
     for body in ["", "success"] {
         assert_eq!(strict.conclude(response("200", body), 1).reply, Reply::Failed);
@@ -94,32 +94,34 @@ fn what_envoy_answers_in_place_of_the_upstream_is_told_apart() {
 #[test]
 fn another_callback_is_relayed() {
     let relay = |status, body| job(EventType::UserScan, false).conclude(response(status, body), 1).reply;
-    assert_eq!(relay("200", r#"{"online_status":1}"#), Reply::Object(br#"{"online_status":1}"#.to_vec()));
-    assert_eq!(relay("200", ""), Reply::Success);
-    assert_eq!(relay("204", ""), Reply::Success);
-    assert_eq!(relay("200", "success"), Reply::Success);
-    for body in ["ok", "[]", "{", "1", "null", "<html>"] {
+    let object = Relayed::Object(br#"{"online_status":1}"#.to_vec());
+    assert_eq!(relay("200", r#"{"online_status":1}"#), Reply::Relayed(object));
+    for (status, body) in [("200", ""), ("204", ""), ("200", "success")] {
+        assert_eq!(relay(status, body), Reply::Relayed(Relayed::Success));
+    }
+    for body in ["ok", "[]", "{", "1", "null", "<html>", "\u{feff}{}"] {
         assert_eq!(relay("200", body), Reply::Failed, "{body}");
     }
     assert_eq!(relay("500", r#"{"online_status":1}"#), Reply::Failed);
 }
 
 #[test]
-fn a_record_keeps_what_it_can() {
-    for reply in [
-        Reply::Failed,
-        Reply::Success,
-        Reply::Verdict(Verdict::new(0, None)),
-        Reply::Verdict(Verdict::new(u32::MAX, Some("设".repeat(32)))),
-        Reply::Verdict(Verdict::new(77, None)),
-        Reply::Object(vec![b'x'; 100]),
-    ] {
-        let bytes = reply.encode();
-        assert!(bytes.len() <= Reply::MAX_ENCODED_LEN, "{reply:?}");
-        assert_eq!(Reply::decode(&bytes), reply);
+fn a_response_says_where_it_ends_by_its_length_or_by_chunks() {
+    let headers = |name: &str| vec![(":status".to_owned(), b"200".to_vec()), (name.to_owned(), b"x".to_vec())];
+    for (name, framed) in [("content-length", true), ("transfer-encoding", true), ("connection", false)] {
+        let headers = headers(name);
+        let response = Response::new(&headers, b"success");
+        assert_eq!((response.status, response.framed, response.says_success()), (&b"200"[..], framed, framed));
     }
-    assert_eq!(Reply::decode(&Reply::Object(vec![b'x'; 101]).encode()), Reply::Success);
-    for bytes in [&b""[..], b"\x01x", b"\x02", b"\x02\0\0\0", b"\x02\0\0\0\0\xff", b"\x04"] {
-        assert_eq!(Reply::decode(bytes), Reply::Failed, "{bytes:?}");
+    assert_eq!(Response::new(&[], b"").status, b"");
+}
+
+#[test]
+fn a_value_is_presentable_if_it_is_short_printable_and_not_padded() {
+    for fit in ["r1", "a b", "~", &"r".repeat(128)] {
+        assert_eq!(presentable(fit).as_deref(), Some(fit));
+    }
+    for unfit in ["", " ", " r", "r ", "r\n1", "\u{7f}", "\u{1f}", "r\u{e9}", &"r".repeat(129)] {
+        assert_eq!(presentable(unfit), None, "{unfit:?}");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::callout::Response;
+use crate::dedup::{Records, Store};
 use crate::wecom::cipher;
 use crate::wecom::credential::{Credential, EncodingAesKey, Token};
 use crate::wecom::signature::Signature;
@@ -13,24 +14,32 @@ const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
 const OTHER_KEY: &str = "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR";
 const ID: &str = "2000000000000001";
 const NOW: u64 = 1_658_332_800;
+const NOW_MS: u64 = NOW * 1000;
 const FAIL_CLOSED: &str = r#"{"errcode":7,"errmsg":"设备当前无法绑定，请稍后重试或联系设备厂商处理"}"#;
 
 // ---- The two sides of an exchange.
 
-fn config() -> Rc<Config> {
-    let config = json!({
+fn settings() -> Value {
+    json!({
         "endpoints": [{
             "path": "/suite/receive",
             "name": "lock",
             "receive_ids": [ID],
             "verify_receive_ids": ["wwservicecorp0001"],
             "credentials": [{"token": "new", "encoding_aes_key": OTHER_KEY}, {"token": "QDG6eK", "encoding_aes_key": KEY}],
-            "decision": {"cluster": "decision", "timeout_ms": 900},
+            "decision": {"cluster": "decision", "authority": "decision.internal", "path": "/bind?x", "timeout_ms": 900},
             "events": {"cluster": "backend", "timeout_ms": 500},
         }],
         "max_body_bytes": 4096,
-    });
-    Rc::new(Config::parse(config.to_string().as_bytes(), &|_| None).unwrap())
+    })
+}
+
+fn config_of(settings: &Value) -> Rc<Config> {
+    Rc::new(Config::parse(settings.to_string().as_bytes(), &|_| None).unwrap())
+}
+
+fn config() -> Rc<Config> {
+    config_of(&settings())
 }
 
 fn credential(token: &str, key: &str) -> Credential {
@@ -66,6 +75,11 @@ impl Sent {
         Self::new(message("event", "bind"))
     }
 
+    fn unbind() -> Self {
+        Self::new(message("event", "unbind"))
+    }
+
+    /// The ciphertext, and the target that signs it.
     fn sealed(&self) -> (String, String) {
         let credential = credential(self.token, self.key);
         let encrypt =
@@ -76,33 +90,56 @@ impl Sent {
         (encrypt, format!("{}?msg_signature={signature}&timestamp={timestamp}&nonce=n1", self.path))
     }
 
-    fn begin(&self) -> (Exchange, Effect, Vec<u8>) {
+    fn begin(&self) -> (ControlFlow<Ended, Reading>, Vec<u8>) {
+        self.begin_under(&config())
+    }
+
+    fn begin_under(&self, config: &Rc<Config>) -> (ControlFlow<Ended, Reading>, Vec<u8>) {
         let (encrypt, path) = self.sealed();
-        let head = Head {
-            method: self.method.as_bytes(),
-            path: path.as_bytes(),
-            request_id: Some(b"rid-1"),
-            trace: vec![("traceparent", b"00-abc"), ("b3", b"\xff")],
-            ..Head::default()
-        };
-        let (exchange, effect) = Exchange::begin(&config(), &head, &at(0)).unwrap();
-        (exchange, effect, json!({ "tousername": "x", "encrypt": encrypt }).to_string().into_bytes())
+        let head =
+            Head { method: self.method.as_bytes(), trace: vec![("traceparent", b"00-abc"), ("b3", b"\xff")], ..post() };
+        (begin(config, &path, &head), json!({ "tousername": "x", "encrypt": encrypt }).to_string().into_bytes())
+    }
+
+    /// The exchange that waits for its body, and the body.
+    fn reading(&self) -> (Reading, Vec<u8>) {
+        let (begun, body) = self.begin();
+        (goes_on(begun), body)
     }
 
     /// The exchange with its whole body in.
-    fn complete(&self) -> (Exchange, Effect) {
-        let (mut exchange, effect, body) = self.begin();
-        assert!(matches!(effect, Effect::Wait), "answered too early");
-        let effect = exchange.handle(Event::Body(&body), &at(0));
-        (exchange, effect)
+    fn complete(&self) -> ControlFlow<Ended, Claiming> {
+        let (reading, body) = self.reading();
+        reading.complete(&body, NOW_MS)
     }
 
     /// The exchange with its claim answered.
-    fn claimed(&self, claim: &Claim) -> (Exchange, Effect) {
-        let (mut exchange, effect) = self.complete();
-        assert!(matches!(effect, Effect::Claim { .. }), "{}", shown(&effect));
-        let effect = exchange.handle(Event::Claimed(claim), &at(0));
-        (exchange, effect)
+    fn claimed(&self, claim: Claim) -> Claimed {
+        goes_on(self.complete()).claimed(claim, NOW_MS)
+    }
+
+    /// The exchange that came first.
+    fn first(&self) -> (Job, Waiting) {
+        match self.claimed(won()) {
+            Claimed::Call { job, waiting, .. } => (job, waiting),
+            _ => panic!("no call"),
+        }
+    }
+
+    /// The exchange that waits for another.
+    fn copy(&self, announced: bool) -> Waiting {
+        match self.claimed(Claim::InFlight { key: RecordKey::from_bytes([1; 16]), announced }) {
+            Claimed::Wait { waiting, .. } => waiting,
+            _ => panic!("does not wait"),
+        }
+    }
+
+    /// The exchange that ends with its claim.
+    fn ended(&self, claim: Claim) -> Ended {
+        match self.claimed(claim) {
+            Claimed::Ended(ended) => ended,
+            _ => panic!("does not end"),
+        }
     }
 }
 
@@ -114,29 +151,60 @@ fn message(kind: &str, event_type: &str) -> Value {
     })
 }
 
-fn at(ms: u64) -> Surroundings {
-    Surroundings { now_ms: NOW * 1000 + ms, random: || Some([3; 24]) }
+/// A bind with something else at that place.
+fn bind_with(pointer: &str, value: Value) -> Sent {
+    let mut message = message("event", "bind");
+    *message.pointer_mut(pointer).unwrap() = value;
+    Sent::new(message)
 }
 
-fn without_random() -> Surroundings {
-    Surroundings { random: || None, ..at(0) }
+fn post() -> Head<'static> {
+    Head { method: b"POST", request_id: Some(b"rid-1"), ..Head::default() }
 }
 
-fn answer(effect: Effect) -> Answer {
-    match effect {
-        Effect::Answer(answer) => answer,
-        other => panic!("no answer, but {}", shown(&other)),
+fn begin(config: &Rc<Config>, path: &str, head: &Head<'_>) -> ControlFlow<Ended, Reading> {
+    Addressed::find(config, path.as_bytes()).expect("ours").begin(head, NOW_MS)
+}
+
+/// The ticket of a claim that was won.
+fn won() -> Claim {
+    struct Empty;
+    impl Store for Empty {
+        fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+            match key {
+                "wecom/v1/hash_key" => (Some(vec![0; 16]), Some(1)),
+                "wecom/v1/capacity" => (Some(vec![0, 0, 0, 9]), Some(1)),
+                _ => (None, None),
+            }
+        }
+
+        fn set(&self, _: &str, _: &[u8], _: Option<u32>) -> bool {
+            true
+        }
+    }
+    let claim = Records::open(&Empty, 9, 9, None).unwrap().claim(&Empty, RecordKey::from_bytes([1; 16]), 0, 3, 1);
+    assert!(matches!(claim, Claim::Won(_)));
+    claim
+}
+
+#[track_caller]
+fn goes_on<T>(step: ControlFlow<Ended, T>) -> T {
+    match step {
+        Continue(next) => next,
+        Break(ended) => panic!("ended: {}", ended.outcome().name()),
     }
 }
 
-fn shown(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::Wait => "wait",
-        Effect::Claim { .. } => "claim",
-        Effect::Look => "look",
-        Effect::Call(_) => "call",
-        Effect::Answer(_) => "answer",
+#[track_caller]
+fn ends<T>(step: ControlFlow<Ended, T>) -> Ended {
+    match step {
+        Break(ended) => ended,
+        Continue(_) => panic!("goes on"),
     }
+}
+
+fn sealed(ended: Ended) -> (Answer, Report) {
+    ended.seal(NOW_MS, || Some([3; 24]))
 }
 
 /// What WeCom reads out of an answer: the status, and the plaintext of a sealed body.
@@ -146,24 +214,45 @@ fn read(answer: &Answer, key: &str) -> (u32, String) {
     let Some(encrypt) = envelope["encrypt"].as_str() else { return (answer.status, text) };
     let token = Token::parse(if key == KEY { "QDG6eK" } else { "new" }).unwrap();
     let field = |name: &str| envelope[name].as_str().unwrap().to_owned();
+    assert_eq!((answer.headers, field("timestamp")), (JSON, NOW.to_string()));
     let signature = Signature::sign(&token, &field("timestamp"), &field("nonce"), encrypt);
     assert_eq!(signature.to_hex(), field("msgsignature"));
     let ciphertext = cipher::Ciphertext::parse(encrypt.to_owned()).unwrap();
     let plaintext = cipher::open(&EncodingAesKey::parse(key).unwrap(), &ciphertext).unwrap();
     assert_eq!(plaintext.receive_id, ID.as_bytes());
-    (answer.status, String::from_utf8(plaintext.message).unwrap())
+    (answer.status, String::from_utf8(plaintext.message.to_vec()).unwrap())
 }
 
-fn rejected(effect: Effect, status: u32, word: &str) {
-    let answer = answer(effect);
+/// Insists on a sealed plaintext and an outcome, and gives the report.
+#[track_caller]
+fn says(ended: Ended, plaintext: &str, outcome: Outcome) -> Report {
+    let (answer, report) = sealed(ended);
+    assert_eq!((read(&answer, KEY), report.outcome), ((200, plaintext.to_owned()), outcome));
+    report
+}
+
+#[track_caller]
+fn rejected(ended: Ended, status: u32, word: &str) -> Report {
+    let (answer, report) = ended.seal(NOW_MS, || panic!("nothing to seal"));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!((answer.status, &body), (status, &json!({"error": word, "request_id": "rid-1"})), "{}", answer.reason);
-    assert_eq!(answer.outcome.name(), word);
+    assert_eq!((answer.status, &body), (status, &json!({"error": word, "request_id": "rid-1"})), "{}", report.reason);
+    assert_eq!(report.outcome.name(), word);
+    report
 }
 
-fn ended_well(body: &'static [u8]) -> Option<Response<'static>> {
-    Some(Response { status: b"200", framed: true, body })
+fn response(status: &str, body: &'static [u8]) -> Vec<(String, Vec<u8>)> {
+    vec![(":status".into(), status.into()), ("content-length".into(), body.len().to_string().into())]
 }
+
+fn ended_well(job: &Job, body: &'static [u8]) -> Conclusion {
+    job.conclude(Some(Response::new(&response("200", body), body)), 1)
+}
+
+fn verdict(code: u32) -> Reply {
+    Reply::Verdict(Verdict::new(code, None))
+}
+
+const OK: &str = r#"{"errcode":0,"errmsg":"ok"}"#;
 
 // ---- The table of answers, row by row.
 
@@ -172,22 +261,35 @@ fn another_path_is_not_ours() {
     for path in
         ["/", "/suite/receive/", "/suite/receive;x", "/Suite/receive", "/suite%2freceive", "//suite/receive", ""]
     {
-        let head = Head { method: b"POST", path: path.as_bytes(), ..Head::default() };
-        assert!(Exchange::begin(&config(), &head, &at(0)).is_none(), "{path}");
+        assert!(Addressed::find(&config(), path.as_bytes()).is_none(), "{path}");
+    }
+    for path in ["/suite/receive", "/suite/receive?", "/suite/receive?a?b"] {
+        assert!(Addressed::find(&config(), path.as_bytes()).is_some(), "{path}");
     }
 }
 
 #[test]
+fn headers_are_found_by_name() {
+    let headers =
+        [(":method", "POST"), ("x-request-id", "r"), ("b3", "1"), ("content-length", "7"), ("tracestate", "s")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let head = Head::new(&headers, true);
+    assert_eq!((head.method, head.request_id, head.content_length), (&b"POST"[..], Some(&b"r"[..]), Some(&b"7"[..])));
+    assert_eq!(head.trace, [("tracestate", &b"s"[..]), ("b3", &b"1"[..])]);
+    assert!(head.end_of_stream);
+    assert_eq!(Head::new(&[], false).method, b"");
+}
+
+#[test]
 fn a_url_verification_is_echoed() {
-    for receive_id in [ID, "wwservicecorp0001"] {
-        let (encrypt, path) = Sent { receive_id, ..Sent::new("7139691598513686239") }.sealed();
+    for (receive_id, digits) in [(ID, "7139691598513686239"), ("wwservicecorp0001", "1"), (ID, &"1".repeat(64))] {
+        let (encrypt, path) = Sent { receive_id, ..Sent::new(digits) }.sealed();
         let path = format!("{path}&echostr={}", encrypt.replace('+', "%2B"));
-        let head = Head { method: b"GET", path: path.as_bytes(), end_of_stream: true, ..Head::default() };
-        let (exchange, effect) = Exchange::begin(&config(), &head, &at(0)).unwrap();
-        let answer = answer(effect);
-        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"7139691598513686239"[..]));
+        let head = Head { method: b"GET", end_of_stream: true, ..Head::default() };
+        let (answer, report) = sealed(ends(begin(&config(), &path, &head)));
+        assert_eq!((answer.status, answer.body.as_slice()), (200, digits.as_bytes()));
         assert_eq!(answer.headers, [("content-type", "text/plain")]);
-        assert!(exchange.is_over());
+        assert_eq!((report.outcome, report.facts.event), (Outcome::Verified, EventType::Other));
     }
 }
 
@@ -196,8 +298,7 @@ fn a_url_verification_never_prints_a_plaintext() {
     let echo = |sent: Sent, word| {
         let (encrypt, path) = sent.sealed();
         let path = format!("{path}&echostr={encrypt}");
-        let head = Head { method: b"GET", path: path.as_bytes(), request_id: Some(b"rid-1"), ..Head::default() };
-        rejected(Exchange::begin(&config(), &head, &at(0)).unwrap().1, 403, word);
+        rejected(ends(begin(&config(), &path, &Head { method: b"GET", ..post() })), 403, word);
     };
     echo(Sent::bind(), "not_an_echo");
     echo(Sent::new(""), "not_an_echo");
@@ -206,65 +307,62 @@ fn a_url_verification_never_prints_a_plaintext() {
     echo(Sent { receive_id: "someoneelse", ..Sent::new("123") }, "bad_receive_id");
     echo(Sent { timestamp: NOW - 601, ..Sent::new("123") }, "stale");
     echo(Sent { token: "forged", ..Sent::new("123") }, "bad_signature");
+    rejected(ends(begin(&config(), "/suite/receive?", &Head { method: b"GET", ..post() })), 400, "bad_query");
 }
 
 #[test]
 fn other_methods_are_refused() {
     for method in ["HEAD", "PUT", "DELETE", "OPTIONS", "get", "PATCH", "TRACE", ""] {
-        let (_, effect, _) = Sent { method, ..Sent::bind() }.begin();
-        assert!(answer(effect.clone()).headers.contains(&("allow", "GET, POST")));
-        rejected(effect, 405, "bad_method");
+        let ended = || ends(Sent { method, ..Sent::bind() }.begin().0);
+        assert!(sealed(ended()).0.headers.contains(&("allow", "GET, POST")));
+        rejected(ended(), 405, "bad_method");
     }
 }
 
 #[test]
-fn misshapen_requests_are_refused() {
-    let post = |path: &str| {
-        let head = Head { method: b"POST", path: path.as_bytes(), request_id: Some(b"rid-1"), ..Head::default() };
-        Exchange::begin(&config(), &head, &at(0)).unwrap().1
-    };
+fn malformed_requests_are_refused() {
     let (_, path) = Sent::bind().sealed();
-    rejected(post("/suite/receive"), 400, "bad_query");
-    rejected(post(&format!("{path}&nonce=n2")), 400, "bad_query");
-    let head = |content_length, end_of_stream| {
-        let head = Head {
-            method: b"POST",
-            path: path.as_bytes(),
-            request_id: Some(b"rid-1"),
-            content_length,
-            end_of_stream,
-            ..Head::default()
-        };
-        Exchange::begin(&config(), &head, &at(0)).unwrap().1
-    };
-    rejected(head(None, true), 400, "bad_envelope");
+    let post_to = |path: &str| ends(begin(&config(), path, &post()));
+    rejected(post_to("/suite/receive"), 400, "bad_query");
+    rejected(post_to(&format!("{path}&nonce=n2")), 400, "bad_query");
+    let with =
+        |content_length, end_of_stream| begin(&config(), &path, &Head { content_length, end_of_stream, ..post() });
+    rejected(ends(with(None, true)), 400, "bad_envelope");
     for large in [&b"4097"[..], b"4294967296", b"99999999999999999999999"] {
-        rejected(head(Some(large), false), 413, "body_too_large");
+        rejected(ends(with(Some(large), false)), 413, "body_too_large");
     }
-    assert!(matches!(head(Some(b"4096"), false), Effect::Wait));
+    for fit in [&b"4096"[..], b"0", b"", b"x", b"-1", b"5000x"] {
+        goes_on(with(Some(fit), false));
+    }
 
-    let (mut exchange, _, _) = Sent::bind().begin();
-    rejected(exchange.handle(Event::Body(b""), &at(0)), 400, "bad_envelope");
-    let (mut exchange, _, _) = Sent::bind().begin();
-    rejected(exchange.handle(Event::Body(br#"{"encrypt":"AAAA"}"#), &at(0)), 400, "bad_envelope");
-    let (mut exchange, _, _) = Sent::bind().begin();
-    rejected(exchange.handle(Event::Body(&[b' '; 4097]), &at(0)), 413, "body_too_large");
+    let complete = |body: &[u8]| ends(Sent::bind().reading().0.complete(body, NOW_MS));
+    rejected(complete(b""), 400, "bad_envelope");
+    rejected(complete(br#"{"encrypt":"AAAA"}"#), 400, "bad_envelope");
+    rejected(complete(&[b' '; 4096]), 400, "bad_envelope");
+    rejected(complete(&[b' '; 4097]), 413, "body_too_large");
 }
 
 #[test]
 fn a_body_that_grows_too_large_is_refused_before_its_end() {
-    let (mut exchange, _, _) = Sent::bind().begin();
-    assert!(matches!(exchange.handle(Event::Buffered(4096), &at(0)), Effect::Wait));
-    rejected(exchange.handle(Event::Buffered(4097), &at(0)), 413, "body_too_large");
-    assert!(matches!(exchange.handle(Event::Body(b"x"), &at(0)), Effect::Wait), "answered once");
+    let (reading, _) = Sent::bind().reading();
+    assert_eq!(reading.max_body_bytes(), 4096);
+    let reading = goes_on(reading.buffered(4096));
+    rejected(ends(reading.buffered(4097)), 413, "body_too_large");
 }
 
 #[test]
 fn what_is_not_authentic_is_refused() {
-    let refused = |sent: Sent, status, word| rejected(sent.complete().1, status, word);
+    let refused = |sent: Sent, status, word| rejected(ends(sent.complete()), status, word);
+    let reason = |sent: Sent, status, word| refused(sent, status, word).reason.into_owned();
     refused(Sent { token: "forged", ..Sent::bind() }, 403, "bad_signature");
-    refused(Sent { timestamp: NOW - 601, ..Sent::bind() }, 403, "stale");
-    refused(Sent { timestamp: NOW + 601, ..Sent::bind() }, 403, "stale");
+    assert_eq!(
+        reason(Sent { timestamp: NOW - 601, ..Sent::bind() }, 403, "stale"),
+        "timestamp is 601 s behind the clock, more than 600 s"
+    );
+    assert_eq!(
+        reason(Sent { timestamp: NOW + 601, ..Sent::bind() }, 403, "stale"),
+        "timestamp is 601 s ahead of the clock, more than 600 s"
+    );
     refused(Sent { key: OTHER_KEY, ..Sent::bind() }, 403, "bad_ciphertext");
     refused(Sent { receive_id: "someoneelse", ..Sent::bind() }, 403, "bad_receive_id");
     // Accepted for URL verification only.
@@ -272,290 +370,275 @@ fn what_is_not_authentic_is_refused() {
     refused(Sent::new("{}"), 400, "not_a_callback");
     refused(Sent::new("7139691598513686239"), 400, "not_a_callback");
     refused(Sent::new(FAIL_CLOSED), 400, "not_a_callback");
-    let with = |pointer: &str, value: Value| {
-        let mut message = message("event", "bind");
-        *message.pointer_mut(pointer).unwrap() = value;
-        Sent::new(message)
-    };
-    refused(with("/base_info/model_id", json!("another")), 403, "bad_receive_id");
-    refused(with("/base_info/createtime", json!(NOW - 601)), 403, "stale");
-    refused(with("/base_info/createtime", json!(NOW + 601)), 403, "stale");
-    refused(with("/base_info/createtime", json!(null)), 403, "stale");
-    refused(with("/base_info/createtime", json!("1658332800")), 403, "stale");
+    let other = refused(bind_with("/base_info/model_id", json!("another")), 403, "bad_receive_id");
+    assert_eq!((other.facts.event, other.facts.req_id.as_deref()), (EventType::Bind, Some("r1")));
+    refused(bind_with("/base_info/createtime", json!(NOW - 601)), 403, "stale");
+    refused(bind_with("/base_info/createtime", json!(NOW + 601)), 403, "stale");
+    assert_eq!(reason(bind_with("/base_info/createtime", json!(null)), 403, "stale"), "createtime is missing");
+    assert_eq!(
+        reason(bind_with("/base_info/createtime", json!("1658332800")), 403, "stale"),
+        "createtime is no unsigned integer"
+    );
     for age in [NOW - 600, NOW + 600] {
-        let (_, effect) = with("/base_info/createtime", json!(age)).complete();
-        assert!(matches!(effect, Effect::Claim { .. }));
+        goes_on(bind_with("/base_info/createtime", json!(age)).complete());
+        goes_on(Sent { timestamp: age, ..Sent::bind() }.complete());
     }
     let mut bare = message("event", "model_ticket");
     bare["base_info"].as_object_mut().unwrap().remove("createtime");
-    assert!(matches!(Sent::new(bare).complete().1, Effect::Claim { .. }), "only a bind must have one");
+    goes_on(Sent::new(bare).complete()); // only a bind must have one
 }
 
 #[test]
 fn freshness_can_be_switched_off() {
-    let mut config = Config::clone(&config());
-    config.freshness_seconds = 0;
+    let mut settings = settings();
+    settings["freshness_seconds"] = 0.into();
     let mut old = message("event", "bind");
     old["base_info"].as_object_mut().unwrap().remove("createtime");
-    let (encrypt, path) = Sent { timestamp: 1_000_000_000, ..Sent::new(old) }.sealed();
-    let head = Head { method: b"POST", path: path.as_bytes(), ..Head::default() };
-    let (mut exchange, _) = Exchange::begin(&Rc::new(config), &head, &at(0)).unwrap();
-    let body = json!({ "encrypt": encrypt }).to_string();
-    assert!(matches!(exchange.handle(Event::Body(body.as_bytes()), &at(0)), Effect::Claim { .. }));
+    let (begun, body) = Sent { timestamp: 1_000_000_000, ..Sent::new(old) }.begin_under(&config_of(&settings));
+    goes_on(goes_on(begun).complete(&body, NOW_MS));
 }
 
 #[test]
 fn a_bind_is_forwarded_and_its_verdict_sealed_with_what_opened_it() {
     for (token, key) in [("QDG6eK", KEY), ("new", OTHER_KEY)] {
         let sent = Sent { token, key, ..Sent::bind() };
-        let (mut exchange, effect) = sent.claimed(&Claim::First);
-        let Effect::Call(job) = effect else { panic!("no call") };
-        assert_eq!(job.upstream().cluster, "decision");
-        assert_eq!(job.body.as_slice(), sent.message.as_bytes(), "byte for byte");
-        let header = |name: &str| job.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-        assert_eq!(header("content-type"), Some("application/json"));
-        assert_eq!(header("x-wecom-event"), Some("bind"));
-        assert_eq!(header("x-wecom-req-id"), Some("r1"));
-        assert_eq!(header("idempotency-key"), Some("r1"));
-        assert_eq!(header("x-wecom-receive-id"), Some(ID));
-        assert_eq!(header("x-request-id"), Some("rid-1"));
-        assert_eq!(header("traceparent"), Some("00-abc"));
-        assert_eq!(header("b3"), None, "not presentable");
-        let conclusion = job.conclude(ended_well(br#"{"errcode":4}"#), 5);
-        let answer = answer(exchange.handle(Event::Concluded(&conclusion), &at(5)));
+        let (job, waiting) = sent.first();
+        let request = job.request();
+        assert_eq!((request.cluster, request.timeout_ms), ("decision", 900));
+        assert_eq!(request.body, sent.message.as_bytes(), "byte for byte");
+        assert_eq!(
+            request.headers,
+            [
+                (":method", "POST"),
+                (":path", "/bind?x"),
+                (":authority", "decision.internal"),
+                ("content-type", "application/json"),
+                ("x-wecom-event", "bind"),
+                ("x-wecom-req-id", "r1"),
+                ("x-wecom-receive-id", ID),
+                ("idempotency-key", "r1"),
+                ("x-request-id", "rid-1"),
+                ("traceparent", "00-abc"), // b3 is not printable
+            ]
+        );
+        assert!(!waiting.is_copy());
+        let (answer, report) = sealed(waiting.concluded(ended_well(&job, br#"{"errcode":4}"#)));
         assert_eq!(read(&answer, key), (200, r#"{"errcode":4,"errmsg":"设备验证码校验不通过"}"#.to_owned()));
-        assert_eq!(answer.outcome, Outcome::Refused);
-        assert_eq!(exchange.facts().errcode, Some(4));
-        assert_eq!(exchange.facts().device_sn.as_deref(), Some("sn1"));
+        assert_eq!((report.outcome, report.facts.errcode), (Outcome::Refused, Some(4)));
+        assert_eq!(report.to_string(), "refused endpoint=lock event=bind req_id=r1 errcode=4 ");
+        let state: Vec<_> = report.filter_state().map(|(name, value)| (name, value.into_owned())).collect();
+        let expected = [
+            ("wecom_outcome", "refused"),
+            ("wecom_event", "bind"),
+            ("wecom_req_id", "r1"),
+            ("wecom_device_sn", "sn1"),
+            ("wecom_errcode", "4"),
+        ];
+        assert_eq!(state, expected.map(|(name, value)| (name, value.to_owned())));
     }
 }
 
 #[test]
-fn a_value_that_is_not_presentable_is_no_header() {
+fn a_value_that_is_not_presentable_is_no_header_and_not_shown() {
     for value in ["", " r1", "r\n1", "r\u{e9}", &"r".repeat(129)] {
-        let mut message = message("event", "bind");
-        message["base_info"]["req_id"] = json!(value);
-        let Effect::Call(job) = Sent::new(message).claimed(&Claim::First).1 else { panic!("no call") };
-        assert!(job.headers.iter().all(|(name, _)| name != "idempotency-key" && name != "x-wecom-req-id"));
+        let (job, waiting) = bind_with("/base_info/req_id", json!(value)).first();
+        let named = |name: &str| job.request().headers.iter().any(|(known, _)| *known == name);
+        assert!(!named("idempotency-key") && !named("x-wecom-req-id") && named("x-wecom-event"));
+        assert_eq!(waiting.gone().facts.req_id, None);
     }
+    let (_, path) = Sent::bind().sealed();
+    let nameless = Addressed::find(&config(), path.as_bytes()).unwrap();
+    let head = Head { request_id: Some(b"\xff"), ..post() };
+    let reading = goes_on(nameless.begin(&head, NOW_MS));
+    let Claimed::Call { job, .. } = goes_on(reading.complete(&Sent::bind().reading().1, NOW_MS)).claimed(won(), NOW_MS)
+    else {
+        panic!("no call");
+    };
+    assert!(job.request().headers.iter().all(|(name, _)| *name != "x-request-id"));
 }
 
 #[test]
 fn a_bind_that_failed_is_errcode_7() {
-    let (mut exchange, effect) = Sent::bind().claimed(&Claim::First);
-    let Effect::Call(job) = effect else { panic!("no call") };
-    let conclusion = job.conclude(None, 900);
-    let answer = answer(exchange.handle(Event::Concluded(&conclusion), &at(900)));
-    assert_eq!(read(&answer, KEY), (200, FAIL_CLOSED.to_owned()));
-    assert_eq!((answer.outcome, exchange.facts().errcode), (Outcome::UpstreamTimeout, Some(7)));
+    let (job, waiting) = Sent::bind().first();
+    let report = says(waiting.concluded(job.conclude(None, 900)), FAIL_CLOSED, Outcome::UpstreamTimeout);
+    assert_eq!(report.facts.errcode, Some(7));
+    assert_eq!(
+        report.to_string(),
+        "upstream_timeout endpoint=lock event=bind req_id=r1 errcode=7 answered as failed: upstream_timeout"
+    );
 }
 
 #[test]
-fn a_record_without_room_or_store_fails_closed() {
+fn a_table_without_room_or_store_fails_closed() {
     for (claim, outcome) in [(Claim::Full, Outcome::RecordFull), (Claim::Unavailable, Outcome::RecordUnavailable)] {
-        let (_, effect) = Sent::bind().claimed(&claim);
-        let answer = answer(effect);
-        assert_eq!((read(&answer, KEY), answer.outcome), ((200, FAIL_CLOSED.to_owned()), outcome));
+        says(Sent::bind().ended(claim), FAIL_CLOSED, outcome);
     }
 }
 
 #[test]
 fn another_callback_is_relayed_or_refused_in_its_own_terms() {
-    let relay = |event: &str, response: Option<Response<'_>>| {
-        let (mut exchange, effect) = Sent::new(message("command", event)).claimed(&Claim::First);
-        let Effect::Call(job) = effect else { panic!("no call") };
-        assert_eq!(job.upstream().cluster, "backend");
-        let conclusion = job.conclude(response, 1);
-        answer(exchange.handle(Event::Concluded(&conclusion), &at(1)))
+    let relay = |event: &str, body: Option<&'static [u8]>| {
+        let (job, waiting) = Sent::new(message("command", event)).first();
+        assert_eq!(job.request().cluster, "backend");
+        let conclusion = match body {
+            Some(body) => ended_well(&job, body),
+            None => job.conclude(None, 1),
+        };
+        waiting.concluded(conclusion)
     };
-    let object = relay("user_scan", ended_well(br#"{"online_status":1}"#));
-    assert_eq!(read(&object, KEY), (200, r#"{"online_status":1}"#.to_owned()));
+    let report =
+        says(relay("user_scan", Some(br#"{"online_status":1}"#)), r#"{"online_status":1}"#, Outcome::Delivered);
+    assert_eq!(report.facts.errcode, None);
     for body in [&b""[..], b"success"] {
-        let taken = relay("unbind", ended_well(body));
-        assert_eq!((taken.status, taken.body.as_slice()), (200, &b"success"[..]));
+        let (taken, report) = sealed(relay("unbind", Some(body)));
+        assert_eq!((taken.status, taken.body.as_slice(), taken.headers), (200, &b"success"[..], TEXT));
+        assert_eq!(report.to_string(), "delivered endpoint=lock event=unbind req_id=r1 errcode=- ");
     }
-    assert_eq!(read(&relay("user_scan", None), KEY), (200, r#"{"online_status":2}"#.to_owned()));
-    assert_eq!(read(&relay("verify_device", None), KEY), (200, r#"{"is_valid":false}"#.to_owned()));
+    says(relay("user_scan", None), r#"{"online_status":2}"#, Outcome::UpstreamUnreachable);
+    says(relay("verify_device", None), r#"{"is_valid":false}"#, Outcome::UpstreamUnreachable);
     for (_, event) in EventType::ALL.into_iter().filter(|(event, _)| event.refusal().is_none()) {
-        rejected(Effect::Answer(relay(event, None)), 503, "upstream_unreachable");
+        rejected(relay(event, None), 503, "upstream_unreachable");
     }
 }
 
 #[test]
 fn a_duplicate_is_answered_as_the_first_was() {
-    let verdict = Reply::Verdict(Verdict::new(0, None)).encode();
-    let (exchange, effect) = Sent::bind().claimed(&Claim::Recorded(verdict));
-    let sealed = answer(effect);
-    assert_eq!(read(&sealed, KEY), (200, r#"{"errcode":0,"errmsg":"ok"}"#.to_owned()));
-    assert!(sealed.outcome == Outcome::Duplicate && exchange.is_copy());
-    let failed = answer(Sent::bind().claimed(&Claim::Recorded(Reply::Failed.encode())).1);
-    assert_eq!(read(&failed, KEY), (200, FAIL_CLOSED.to_owned()));
-    let never_came_back = answer(Sent::bind().claimed(&Claim::Recorded(Vec::new())).1);
-    assert_eq!(read(&never_came_back, KEY), (200, FAIL_CLOSED.to_owned()));
+    says(Sent::bind().ended(Claim::Settled(verdict(0))), OK, Outcome::Duplicate);
+    says(Sent::bind().ended(Claim::Settled(Reply::Failed)), FAIL_CLOSED, Outcome::Duplicate);
 }
 
 #[test]
 fn no_record_makes_a_bind_succeed_without_a_verdict() {
-    for reply in [Reply::Success, Reply::Object(b"{}".to_vec())] {
-        let answer = answer(Sent::bind().claimed(&Claim::Recorded(reply.encode())).1);
-        assert_eq!(read(&answer, KEY), (200, FAIL_CLOSED.to_owned()));
+    for relayed in [Relayed::Success, Relayed::Object(b"{}".to_vec())] {
+        says(Sent::bind().ended(Claim::Settled(Reply::Relayed(relayed))), FAIL_CLOSED, Outcome::Duplicate);
     }
+    // Nor is a verdict anything to another callback.
+    rejected(Sent::unbind().ended(Claim::Settled(verdict(0))), 503, "duplicate");
 }
 
 #[test]
 fn the_conclusion_of_another_type_says_nothing_about_a_bind() {
-    let (mut exchange, _) = Sent::bind().claimed(&Claim::First);
-    let conclusion = Conclusion { reply: Reply::Success, outcome: Outcome::Delivered };
-    let answer = answer(exchange.handle(Event::Concluded(&conclusion), &at(1)));
-    assert_eq!((read(&answer, KEY), answer.outcome), ((200, FAIL_CLOSED.to_owned()), Outcome::UpstreamReply));
+    let (_, waiting) = Sent::bind().first();
+    let conclusion = Conclusion { reply: Reply::Relayed(Relayed::Success), outcome: Outcome::Delivered };
+    says(waiting.concluded(conclusion), FAIL_CLOSED, Outcome::UpstreamReply);
 }
 
 #[test]
 fn without_random_numbers_the_answer_is_503() {
-    let (mut exchange, _) = Sent::bind().complete();
-    rejected(exchange.handle(Event::Claimed(&Claim::Unavailable), &without_random()), 503, "seal_failed");
+    let (answer, report) = Sent::bind().ended(Claim::Unavailable).seal(NOW_MS, || None);
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.status, body), (503, json!({ "error": "seal_failed", "request_id": "rid-1" })));
+    assert_eq!((report.outcome, report.facts.errcode), (Outcome::SealFailed, None));
 }
 
 // ---- Awkward orders.
 
 #[test]
-fn a_body_in_pieces_is_read_once_whole() {
-    let (mut exchange, _, body) = Sent::bind().begin();
-    for size in [1, 2, body.len()] {
-        assert!(matches!(exchange.handle(Event::Buffered(size), &at(0)), Effect::Wait));
-    }
-    assert!(matches!(exchange.handle(Event::Body(&body), &at(0)), Effect::Claim { .. }));
-    assert!(matches!(exchange.handle(Event::Body(&body), &at(0)), Effect::Wait), "trailers after the last byte");
-}
-
-#[test]
 fn a_body_that_never_begins_is_answered() {
-    let (mut exchange, _, _) = Sent::bind().begin();
-    assert!(matches!(exchange.handle(Event::Tick, &at(FIRST_BYTE_MS - 1)), Effect::Wait));
-    rejected(exchange.handle(Event::Tick, &at(FIRST_BYTE_MS)), 503, "no_body");
-    let (mut exchange, _, _) = Sent::bind().begin();
-    exchange.handle(Event::Buffered(1), &at(0));
-    assert!(matches!(exchange.handle(Event::Tick, &at(60_000)), Effect::Wait), "a slow sender is Envoy's to time out");
+    let (reading, _) = Sent::bind().reading();
+    assert!(!reading.is_due(NOW_MS + FIRST_BYTE_MS - 1) && reading.is_due(NOW_MS + FIRST_BYTE_MS));
+    rejected(reading.give_up(), 503, "no_body");
+    let (reading, body) = Sent::bind().reading();
+    let reading = goes_on(reading.buffered(1));
+    assert!(!reading.is_due(NOW_MS + 60_000), "a slow sender is Envoy's to time out");
+    goes_on(reading.complete(&body, NOW_MS));
 }
 
 #[test]
-fn a_client_that_leaves_ends_the_exchange_and_nothing_else() {
-    let (mut exchange, effect) = Sent::bind().claimed(&Claim::First);
-    let Effect::Call(job) = effect else { panic!("no call") };
-    assert!(matches!(exchange.handle(Event::Gone, &at(1)), Effect::Wait) && exchange.is_over());
-    let conclusion = job.conclude(ended_well(br#"{"errcode":0}"#), 5);
-    assert!(conclusion.is_kept(EventType::Bind), "the record learns the verdict all the same");
-    assert!(matches!(exchange.handle(Event::Concluded(&conclusion), &at(5)), Effect::Wait));
+fn a_client_that_leaves_is_reported_with_what_was_known() {
+    let (reading, _) = Sent::bind().reading();
+    let report = reading.gone();
+    assert_eq!((report.outcome, report.facts.event), (Outcome::ClientGone, EventType::Other));
+    let report = Sent::bind().first().1.gone();
+    assert_eq!((report.outcome, report.facts.event), (Outcome::ClientGone, EventType::Bind));
+    assert_eq!(report.facts.device_sn.as_deref(), Some("sn1"));
 }
 
 #[test]
 fn a_call_that_never_ends_is_given_up_at_the_deadline() {
-    let (mut exchange, _) = Sent::bind().claimed(&Claim::First);
-    assert!(matches!(exchange.handle(Event::Tick, &at(900)), Effect::Wait), "the call's own timer comes first");
-    let answer = answer(exchange.handle(Event::Tick, &at(900 + CALL_GRACE_MS)));
-    assert_eq!((read(&answer, KEY), answer.outcome), ((200, FAIL_CLOSED.to_owned()), Outcome::Deadline));
-    let late = Conclusion { reply: Reply::Verdict(Verdict::new(0, None)), outcome: Outcome::Bound };
-    assert!(matches!(exchange.handle(Event::Concluded(&late), &at(2000)), Effect::Wait), "one answer");
+    let (_, waiting) = Sent::bind().first();
+    let deadline_ms = NOW_MS + 900 + CALL_GRACE_MS;
+    assert!(!waiting.is_due(deadline_ms - 1) && waiting.is_due(deadline_ms), "the call's own timer comes first");
+    let waiting = goes_on(waiting.told(None, deadline_ms - 1));
+    let waiting = goes_on(waiting.told(Some(Standing::Absent), deadline_ms - 1)); // its own call will tell
+    says(ends(waiting.told(None, deadline_ms)), FAIL_CLOSED, Outcome::Deadline);
 }
 
 #[test]
 fn nobody_waits_longer_than_wecom_does() {
-    let mut config = Config::clone(&config());
-    let mut endpoint = Endpoint::clone(&config.endpoints[0]);
-    endpoint.decision.timeout_ms = 2800;
-    config.endpoints = vec![Rc::new(endpoint)];
-    let (encrypt, path) = Sent::bind().sealed();
-    let head = Head { method: b"POST", path: path.as_bytes(), ..Head::default() };
-    let (mut exchange, _) = Exchange::begin(&Rc::new(config), &head, &at(0)).unwrap();
-    exchange.handle(Event::Body(json!({ "encrypt": encrypt }).to_string().as_bytes()), &at(0));
-    exchange.handle(Event::Claimed(&Claim::First), &at(0));
-    assert!(matches!(exchange.handle(Event::Tick, &at(LONGEST_WAIT_MS - 1)), Effect::Wait));
-    assert_eq!(answer(exchange.handle(Event::Tick, &at(LONGEST_WAIT_MS))).outcome, Outcome::Deadline);
+    let mut settings = settings();
+    settings["endpoints"][0]["decision"]["timeout_ms"] = 2800.into();
+    let (begun, body) = Sent::bind().begin_under(&config_of(&settings));
+    let claiming = goes_on(goes_on(begun).complete(&body, NOW_MS));
+    assert_eq!(claiming.call_within_ms(), 2800 + CALL_GRACE_MS);
+    let Claimed::Call { waiting, .. } = claiming.claimed(won(), NOW_MS) else { panic!("no call") };
+    assert!(!waiting.is_due(NOW_MS + LONGEST_WAIT_MS - 1) && waiting.is_due(NOW_MS + LONGEST_WAIT_MS));
+}
+
+#[test]
+fn a_claim_may_be_answered_later_than_it_was_asked() {
+    let claiming = goes_on(Sent::bind().complete());
+    let Claimed::Call { waiting, .. } = claiming.claimed(won(), NOW_MS + 400) else { panic!("no call") };
+    assert!(!waiting.is_due(NOW_MS + 400 + 900 + CALL_GRACE_MS - 1));
 }
 
 #[test]
 fn a_copy_in_flight_gets_the_first_ones_answer() {
-    let bound = Reply::Verdict(Verdict::new(0, None));
-    let conclusion = Conclusion { reply: bound.clone(), outcome: Outcome::Bound };
-    let looked = Claim::Recorded(bound.encode());
-    for (event, ms) in [(Event::Concluded(&conclusion), 5), (Event::Settled(&bound), 5), (Event::Looked(&looked), 900)]
-    {
-        let (mut exchange, effect) = Sent::bind().claimed(&Claim::InFlight);
-        assert!(matches!(effect, Effect::Wait));
-        assert!(matches!(exchange.handle(Event::Tick, &at(ms - 1)), Effect::Wait));
-        let answer = answer(exchange.handle(event, &at(ms)));
-        assert_eq!(read(&answer, KEY), (200, r#"{"errcode":0,"errmsg":"ok"}"#.to_owned()));
-        assert_eq!(answer.outcome, Outcome::DuplicateInFlight);
-    }
-}
-
-#[test]
-fn every_copy_of_a_callback_whose_answer_is_too_long_for_the_record_is_told_the_same() {
-    let object = Reply::Object(vec![b'x'; 200]);
-    let conclusion = Conclusion { reply: object.clone(), outcome: Outcome::Delivered };
-    let (mut first, _) = Sent::new(message("event", "unbind")).claimed(&Claim::First);
-    let sealed = answer(first.handle(Event::Concluded(&conclusion), &at(1)));
-    assert_eq!(read(&sealed, KEY), (200, "x".repeat(200)));
-    let recorded = Claim::Recorded(object.encode());
-    let (mut here, _) = Sent::new(message("event", "unbind")).claimed(&Claim::InFlight);
-    let (_, later) = Sent::new(message("event", "unbind")).claimed(&recorded);
-    for effect in [here.handle(Event::Concluded(&conclusion), &at(1)), later] {
-        assert_eq!(read(&answer(effect), KEY), (200, "success".to_owned()));
-    }
+    let waiting = || Sent::bind().copy(true);
+    assert!(waiting().is_copy());
+    assert!(!waiting().is_due(NOW_MS + 899) && waiting().is_due(NOW_MS + 900));
+    says(waiting().settled(verdict(0)), OK, Outcome::DuplicateInFlight);
+    says(ends(waiting().told(Some(Standing::Settled(verdict(0))), NOW_MS)), OK, Outcome::DuplicateInFlight);
+    // It is told what it looked for even at its deadline.
+    says(ends(waiting().told(Some(Standing::Settled(verdict(0))), NOW_MS + 900)), OK, Outcome::DuplicateInFlight);
 }
 
 #[test]
 fn a_copy_looks_once_more_at_its_deadline_and_then_fails_closed() {
-    for claim in [Claim::InFlight, Claim::First, Claim::Unavailable] {
-        let (mut exchange, _) = Sent::bind().claimed(&Claim::InFlight);
-        assert!(matches!(exchange.handle(Event::Tick, &at(899)), Effect::Wait));
-        assert!(matches!(exchange.handle(Event::Tick, &at(900)), Effect::Look));
-        let answer = answer(exchange.handle(Event::Looked(&claim), &at(900)));
-        assert_eq!((read(&answer, KEY), answer.outcome), ((200, FAIL_CLOSED.to_owned()), Outcome::Deadline));
+    for standing in [Some(Standing::InFlight), Some(Standing::Absent), None] {
+        let waiting = Sent::bind().copy(true);
+        says(ends(waiting.told(standing, NOW_MS + 900)), FAIL_CLOSED, Outcome::Deadline);
     }
 }
 
 #[test]
 fn a_copy_that_nobody_will_tell_keeps_looking() {
-    let (mut exchange, _) = Sent::bind().claimed(&Claim::InFlightUnheard);
+    let mut waiting = Sent::bind().copy(false);
     for ms in [50, 100] {
-        assert!(matches!(exchange.handle(Event::Tick, &at(ms)), Effect::Look));
-        assert!(matches!(exchange.handle(Event::Looked(&Claim::InFlight), &at(ms)), Effect::Wait));
+        assert!(waiting.is_due(NOW_MS + ms));
+        waiting = goes_on(waiting.told(Some(Standing::InFlight), NOW_MS + ms));
     }
-    assert!(matches!(exchange.handle(Event::Tick, &at(150)), Effect::Look));
-    let recorded = Claim::Recorded(Reply::Verdict(Verdict::new(1, None)).encode());
-    let sealed = answer(exchange.handle(Event::Looked(&recorded), &at(150)));
-    assert_eq!(exchange.facts().errcode, Some(1));
-    assert_eq!(sealed.outcome, Outcome::DuplicateInFlight);
-
-    let (mut exchange, _) = Sent::new(message("event", "unbind")).claimed(&Claim::InFlightUnheard);
-    exchange.handle(Event::Tick, &at(50));
-    rejected(exchange.handle(Event::Looked(&Claim::First), &at(50)), 503, "duplicate_in_flight");
+    waiting = goes_on(waiting.told(None, NOW_MS + 150));
+    let report = says(
+        ends(waiting.told(Some(Standing::Settled(verdict(1))), NOW_MS + 200)),
+        r#"{"errcode":1,"errmsg":"设备离线，请检查设备网络连接后重试"}"#,
+        Outcome::DuplicateInFlight,
+    );
+    assert_eq!(report.facts.errcode, Some(1));
+    // Given up meanwhile: the first one failed.
+    rejected(ends(Sent::unbind().copy(false).told(Some(Standing::Absent), NOW_MS + 50)), 503, "duplicate_in_flight");
 }
 
 #[test]
 fn a_copy_is_known_by_what_is_encrypted_alone() {
-    let name = |sent: &Sent| match sent.complete().1 {
-        Effect::Claim { name, .. } => name,
-        other => panic!("{}", shown(&other)),
-    };
+    let name = |sent: &Sent| goes_on(sent.complete()).name();
     let first = name(&Sent::bind());
     assert_eq!(first, name(&Sent { timestamp: NOW + 5, token: "new", key: OTHER_KEY, ..Sent::bind() }));
-    let mut other = message("event", "bind");
-    other["base_info"]["req_id"] = json!("r2");
-    assert_ne!(first, name(&Sent::new(&other)));
-    other["base_info"]["req_id"] = json!(null);
-    let nameless = name(&Sent::new(&other));
-    assert_eq!(nameless, name(&Sent::new(&other)), "the whole message stands in");
-    other["event"]["auth_code"] = json!("b");
-    assert_ne!(nameless, name(&Sent::new(&other)));
+    assert_ne!(first, name(&bind_with("/base_info/req_id", json!("r2"))));
+    let mut nameless = message("event", "bind");
+    nameless["base_info"]["req_id"] = json!(null);
+    let without_id = name(&Sent::new(&nameless));
+    assert_eq!(without_id, name(&Sent::new(&nameless)), "the whole message stands in");
+    nameless["event"]["auth_code"] = json!("b");
+    assert_ne!(without_id, name(&Sent::new(&nameless)));
 }
 
 #[test]
 fn nothing_shown_holds_a_secret() {
-    let (exchange, effect) = Sent { receive_id: "someoneelse", ..Sent::bind() }.complete();
-    let answer = answer(effect);
-    assert_eq!(answer.reason, "addressed to someoneelse, which is not accepted here");
-    let shown = format!("{answer:?} {:?} {:?}", exchange.facts(), exchange.endpoint());
+    let report = rejected(ends(Sent { receive_id: "someoneelse", ..Sent::bind() }.complete()), 403, "bad_receive_id");
+    assert_eq!(report.reason, "addressed to someoneelse, which is not accepted here");
+    let report = rejected(ends(Sent { receive_id: "密", ..Sent::bind() }.complete()), 403, "bad_receive_id");
+    assert_eq!(report.reason, "addressed to something unprintable, which is not accepted here");
+    let shown = format!("{report:?} {:?}", config());
     assert!(!shown.contains("QDG6eK") && !shown.contains(&KEY[..8]) && !shown.contains("auth_code"), "{shown}");
 }

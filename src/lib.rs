@@ -16,26 +16,34 @@
 //!
 //! # Where things are
 //!
-//! | room | what it holds |
+//! | module | what it holds |
 //! |---|---|
 //! | [`wecom`] | the callback protocol: signature, cipher, envelope, message, verdict |
 //! | [`config`] | the plugin configuration, JSON or protobuf, to a `Config` that is right |
-//! | [`exchange`] | one callback from its headers to its answer, as a state machine |
+//! | [`exchange`] | one callback from its headers to its answer, as a chain of types |
 //! | [`callout`] | the call to an upstream: what is asked, and what its answer counts as |
-//! | [`dedup`] | the record of duplicates: who is first, and what its copies are told |
+//! | [`reply`] | what a callback is answered with, before it is sealed |
+//! | [`dedup`] | the records of duplicates: who is first, and what its copies are told |
 //! | [`outcome`] | every way a callback can end, in one table |
-//! | `envoy` | the adapter to proxy-wasm; everything else knows nothing of it |
+//! | [`report`] | what the log, access logs and traces say of a finished callback |
+//! | [`worker`] | everything in progress on one worker |
+//! | [`host`] | what a worker needs of its surroundings, as one trait |
+//! | `envoy` | that trait over proxy-wasm; everything else knows nothing of Envoy's interface |
 //!
-//! Dependencies point one way: `envoy → exchange → {callout, dedup, config, outcome, wecom}`.
-//! Everything but `envoy` has no I/O, no clock and no randomness of its own, and runs natively and
-//! in any Wasm engine.
+//! Dependencies point one way: `envoy → worker → exchange → {callout, dedup, config, outcome, wecom}`,
+//! and `worker → host`. Everything but `envoy` has no I/O, no clock and no randomness of its own, and
+//! runs natively and in any Wasm engine: tests and fuzzer drive the very [`worker`] that Envoy runs.
 
 pub mod callout;
 pub mod config;
 pub mod dedup;
 pub mod exchange;
+pub mod host;
 pub mod outcome;
+pub mod reply;
+pub mod report;
 pub mod wecom;
+pub mod worker;
 
 #[cfg(target_os = "wasi")]
 mod envoy;

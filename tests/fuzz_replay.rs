@@ -11,11 +11,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 const VARIATIONS: u32 = 2_000;
 
 fn replay(name: &str) {
-    let (_, target) = fuzz::TARGETS.into_iter().find(|(known, _)| *known == name).unwrap();
-    let seeds: Vec<_> = fuzz::seeds::of(name).into_iter().map(|(_, bytes)| bytes).collect();
+    let target = fuzz::target(name).unwrap();
+    let seeds: Vec<_> = target.seeds().into_iter().map(|(_, bytes)| bytes).collect();
     assert!(!seeds.is_empty());
     for seed in &seeds {
-        target(seed);
+        target.run(seed);
     }
 
     let config = Config { cases: VARIATIONS, failure_persistence: None, ..Config::default() };
@@ -27,7 +27,7 @@ fn replay(name: &str) {
             let other: &Vec<u8> = other.get(&seeds);
             edit.apply(&mut bytes, other);
         }
-        target(&bytes);
+        target.run(&bytes);
         Ok::<_, TestCaseError>(())
     });
     if let Err(failure) = outcome {
@@ -129,7 +129,7 @@ fn no_order_of_events_breaks_the_two_rules() {
 #[test]
 fn every_target_is_replayed() {
     assert_eq!(
-        fuzz::TARGETS.map(|(name, _)| name),
+        fuzz::TARGETS.map(|target| target.name()),
         ["query", "envelope", "open", "callback", "reply", "config", "exchange"]
     );
 }

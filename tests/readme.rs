@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use wecom_callback_filter::config::{Config, limits};
+use wecom_callback_filter::wecom::callback::EventType;
 
 /// The rows of the README's table of fields: path and default, as written.
 fn fields() -> BTreeMap<String, String> {
@@ -54,26 +55,23 @@ fn the_defaults_in_the_readme_are_those_of_the_code() {
         "credentials": [{"token": "t", "encoding_aes_key": "a".repeat(43)}],
     }]});
     let config = Config::parse(config.to_string().as_bytes(), &|_| None).unwrap();
-    let endpoint = config.endpoints.first().unwrap();
-    let decision = &endpoint.decision;
-    assert_eq!(fields["endpoints[].decision.timeout_ms"], format!("`{}`", decision.timeout_ms));
-    assert_eq!(fields["endpoints[].decision.path"], format!("`{}`", decision.path));
-    assert_eq!(fields["endpoints[].decision.empty_is_success"], format!("`{}`", endpoint.empty_is_success));
+    let endpoint = config.endpoints().first().unwrap();
+    let decision = endpoint.upstream(EventType::Bind);
+    assert_eq!(fields["endpoints[].decision.timeout_ms"], format!("`{}`", decision.timeout_ms()));
+    assert_eq!(fields["endpoints[].decision.path"], format!("`{}`", decision.path()));
+    assert_eq!(fields["endpoints[].decision.empty_is_success"], format!("`{}`", endpoint.empty_is_success()));
+    assert_eq!((fields["endpoints[].decision.authority"].as_str(), decision.authority()), ("the cluster's name", "d"));
+    assert_eq!((fields["endpoints[].name"].as_str(), endpoint.name()), ("the path, other characters as `_`", "__-b"));
     assert_eq!(
-        (fields["endpoints[].decision.authority"].as_str(), &decision.authority),
-        ("the cluster's name", &"d".to_owned())
+        (fields["endpoints[].events"].as_str(), endpoint.upstream(EventType::Unbind)),
+        ("the decision upstream", decision)
     );
+    assert_eq!(fields["freshness_seconds"], format!("`{}`", config.freshness_seconds()));
     assert_eq!(
-        (fields["endpoints[].name"].as_str(), endpoint.name.as_str()),
-        ("the path, other characters as `_`", "__-b")
+        (fields["dedup.ttl_seconds"].as_str(), u64::from(config.dedup().ttl_seconds())),
+        ("2 × `freshness_seconds` + 60", 2 * config.freshness_seconds() + limits::TTL_MARGIN_SECONDS)
     );
-    assert_eq!((fields["endpoints[].events"].as_str(), &endpoint.events), ("the decision upstream", decision));
-    assert_eq!(fields["freshness_seconds"], format!("`{}`", config.freshness_seconds));
-    assert_eq!(
-        (fields["dedup.ttl_seconds"].as_str(), u64::from(config.dedup.ttl_seconds)),
-        ("2 × `freshness_seconds` + 60", 2 * config.freshness_seconds + limits::TTL_MARGIN_SECONDS)
-    );
-    assert_eq!(fields["dedup.capacity"], format!("`{}`", config.dedup.capacity));
-    assert_eq!(fields["max_body_bytes"], format!("`{}`", config.max_body_bytes));
+    assert_eq!(fields["dedup.capacity"], format!("`{}`", config.dedup().capacity()));
+    assert_eq!(fields["max_body_bytes"], format!("`{}`", config.max_body_bytes()));
     assert_eq!(fields["reply_timestamp"], "`string`");
 }

@@ -19,24 +19,28 @@ command -v "${CXX:-c++}" >/dev/null || { say "needs a C++ compiler, which builds
 
 seeds=$CARGO_TARGET_DIR/seeds
 rm -rf "$seeds"
-cargo run --quiet --manifest-path fuzz/Cargo.toml --no-default-features --example seeds -- "$seeds"
+# Says the names of all targets.
+names=$(cargo run --quiet --manifest-path fuzz/Cargo.toml --no-default-features --example seeds -- "$seeds")
 cargo fuzz build --sanitizer "$sanitizer"
 
 targets=("$@")
-((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)
+((${#targets[@]})) || mapfile -t targets <<<"$names"
 failed=()
 for target in "${targets[@]}"; do
-  mkdir -p "fuzz/corpus/$target"
+  mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
+  # One program holds all targets.
+  export FUZZ_TARGET=$target
   log=$CARGO_TARGET_DIR/$target.log
   # The corpus is named first: it is the one that grows.
-  if cargo fuzz run --sanitizer "$sanitizer" "$target" "fuzz/corpus/$target" "$seeds/$target" -- \
-    -max_total_time="$seconds" -timeout=10 -dict="$root/fuzz/dictionary.txt" >"$log" 2>&1 </dev/null; then
+  if cargo fuzz run --sanitizer "$sanitizer" any "fuzz/corpus/$target" "$seeds/$target" -- \
+    -max_total_time="$seconds" -timeout=10 -dict="$root/fuzz/dictionary.txt" \
+    -artifact_prefix="$root/fuzz/artifacts/$target/" >"$log" 2>&1 </dev/null; then
     say "$target: $(grep -a 'DONE ' "$log" | tail -n 1 | tr '\t' ' ')"
   else
     grep -a -m 1 -A 6 'panicked at' "$log" >&2 || tail -n 40 "$log" >&2
     found=$(grep -a -o "fuzz/artifacts/$target/[a-z0-9-]*" "$log" | tail -n 1 || true)
     say "$target: BROKEN, see fuzz/target/$target.log; once more with"
-    say "  PATH=target/tools/bin:\$PATH cargo fuzz run --sanitizer $sanitizer $target $found"
+    say "  PATH=target/tools/bin:\$PATH FUZZ_TARGET=$target cargo fuzz run --sanitizer $sanitizer any $found"
     failed+=("$target")
   fi
 done

@@ -1,29 +1,48 @@
 //! Decrypted messages: a callback is what a second reader takes for one, and nothing else.
 
 use serde_json::{Map, Value, json};
-use wecom_callback_filter::wecom::callback::{Callback, Createtime, EventType};
+use wecom_callback_filter::wecom::callback::{Content, Createtime, EventType};
 
-use crate::seeds::{Seed, seed};
+use crate::target::{Seed, Target, seed};
+use crate::vectors::{self, text};
 
 /// Bytes of a decrypted message.
-pub fn callback(data: &[u8]) {
-    let parsed = Callback::parse(data);
+pub(crate) struct Callback;
+
+impl Target for Callback {
+    fn name(&self) -> &'static str {
+        "callback"
+    }
+
+    fn run(&self, data: &[u8]) {
+        callback(data);
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        let mut seeds = vectors::seeds(|vector| Some(text(vector, "message")?.as_bytes().to_vec()));
+        seeds.extend(one_of_each());
+        seeds
+    }
+}
+
+fn callback(data: &[u8]) {
+    let parsed = Content::parse(data);
     // Where the second reader refuses, such as for a number too large in a field that is ignored,
     // it has nothing to say.
     let Ok(read) = serde_json::from_slice::<Value>(data) else { return };
-    if let Some(callback) = &parsed {
+    if let Ok(callback) = &parsed {
         let object = read.as_object().expect("no object");
         agree(callback, object);
     }
-    // Written by the second reader no key stands twice, and both must agree on what it is.
-    let again = Callback::parse(read.to_string().as_bytes());
-    assert_eq!(again.is_some(), is_callback(&read), "{read}");
-    if let (Some(first), Some(again)) = (&parsed, &again) {
+    // Written by the second reader there is no duplicate key, and both must agree on what it is.
+    let again = Content::parse(read.to_string().as_bytes());
+    assert_eq!(again.is_ok(), is_callback(&read), "{read}");
+    if let (Ok(first), Ok(again)) = (&parsed, &again) {
         assert_eq!(first, again);
     }
 }
 
-fn agree(callback: &Callback, object: &Map<String, Value>) {
+fn agree(callback: &Content, object: &Map<String, Value>) {
     let names: Vec<_> = [("event", "event_type"), ("command", "command_type")]
         .into_iter()
         .filter_map(|(kind, name)| object.get(kind).filter(|value| !value.is_null()).map(|value| &value[name]))
@@ -63,7 +82,7 @@ fn is_callback(read: &Value) -> bool {
 }
 
 /// One of each type, and one with more than any has.
-pub(crate) fn seeds() -> Vec<Seed> {
+fn one_of_each() -> Vec<Seed> {
     let named = EventType::ALL.iter().enumerate().map(|(n, (_, name))| {
         let kind = if n % 2 == 0 { "event" } else { "command" };
         let message = json!({ "base_info": { "req_id": "r1" }, kind: { format!("{kind}_type"): name } });

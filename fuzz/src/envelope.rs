@@ -5,10 +5,36 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use wecom_callback_filter::wecom::envelope::{EnvelopeError, parse_request};
 
-use crate::seeds::{Seed, seed};
+use crate::target::{Seed, Target, seed};
+use crate::vectors::{self, text};
 
 /// Bytes of a request's body.
-pub fn envelope(data: &[u8]) {
+pub(crate) struct Envelope;
+
+impl Target for Envelope {
+    fn name(&self) -> &'static str {
+        "envelope"
+    }
+
+    fn run(&self, data: &[u8]) {
+        envelope(data);
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        let mut seeds = vectors::seeds(|vector| {
+            let encrypt = text(vector, "encrypt")?;
+            let body = match text(vector, "kind") {
+                Some("json_post") => json!({ "ToUserName": "x", "AgentID": 218, "Encrypt": encrypt }),
+                _ => json!({ "tousername": "x", "encrypt": encrypt }),
+            };
+            Some(body.to_string().into_bytes())
+        });
+        seeds.extend(variants());
+        seeds
+    }
+}
+
+fn envelope(data: &[u8]) {
     let parsed = parse_request(data);
     if let Ok(ciphertext) = &parsed {
         let bytes = STANDARD.decode(ciphertext.as_str()).expect("no base64");
@@ -27,14 +53,14 @@ pub fn envelope(data: &[u8]) {
         Err(EnvelopeError::Ciphertext) => assert!(texts.iter().any(|text| text.is_string()), "from nowhere"),
         Err(EnvelopeError::Json) => {}
     }
-    // Written by the second reader no key stands twice, and both must agree on what it is.
+    // Written by the second reader there is no duplicate key, and both must agree on what it is.
     let one_string = texts.first().is_some_and(|text| text.is_string()) && texts.iter().all(|text| *text == texts[0]);
     let again = parse_request(read.to_string().as_bytes());
     assert_eq!(one_string, !matches!(again, Err(EnvelopeError::Json)), "{read}");
 }
 
 /// Ciphertexts twice, and in every other way of writing base64.
-pub(crate) fn seeds() -> Vec<Seed> {
+fn variants() -> Vec<Seed> {
     const TEXT: &str = "S/m2zVyYxCq6EHtPNkwV3FK+glE5nzISfcUI8mitqNA=";
     const OTHER: &str = "T/m2zVyYxCq6EHtPNkwV3FK+glE5nzISfcUI8mitqNA=";
     let twice = |first: &str, second: &str| json!({ "Encrypt": first, "encrypt": second }).to_string();

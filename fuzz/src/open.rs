@@ -13,25 +13,43 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use wecom_callback_filter::wecom::callback::Callback;
 use wecom_callback_filter::wecom::cipher::{CipherError, Ciphertext};
-use wecom_callback_filter::wecom::credential::{Credential, EncodingAesKey, Token};
-use wecom_callback_filter::wecom::envelope::{TimestampForm, parse_request};
+use wecom_callback_filter::wecom::credential::Credential;
+use wecom_callback_filter::wecom::envelope::TimestampForm;
 use wecom_callback_filter::wecom::message::{OpenError, Opened, Signed};
-use wecom_callback_filter::wecom::query::SignedQuery;
-use wecom_callback_filter::wecom::signature::Signature;
 
-use crate::{CREDENTIALS, RECEIVE_IDS};
-
-/// The credential of that index.
-pub(crate) fn credential(index: usize) -> Rc<Credential> {
-    let (token, key) = CREDENTIALS[index];
-    Rc::new(Credential {
-        token: Token::parse(token).expect("a token"),
-        encoding_aes_key: EncodingAesKey::parse(key).expect("a key"),
-    })
-}
+use crate::sealing::{CREDENTIALS, RECEIVE_IDS, ageless, credential, opened_reply, signed_query};
+use crate::target::{Seed, Target, seed};
+use crate::vectors::{self, text};
 
 /// One byte of choices, then a plaintext or a piece of one.
-pub fn open(data: &[u8]) {
+pub(crate) struct Open;
+
+impl Target for Open {
+    fn name(&self) -> &'static str {
+        "open"
+    }
+
+    fn run(&self, data: &[u8]) {
+        open(data);
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        // As they are, to be padded, and as messages: the first byte says which.
+        let mut seeds = vectors::seeds(|vector| {
+            Some([b"\0", hex::decode(text(vector, "plaintext_hex")?).ok()?.as_slice()].concat())
+        });
+        seeds.extend(vectors::seeds(|vector| Some([b"\x02", text(vector, "message")?.as_bytes()].concat())));
+        let head = b"\x010123456789abcdef\0\0\0\x02{}";
+        seeds.push(seed("to-be-padded", [head, RECEIVE_IDS[0].as_bytes()].concat()));
+        seeds.push(seed("addressed", [b"\x17\x06", RECEIVE_IDS[1].as_bytes(), b"{}"].concat()));
+        for choices in [6, 10, 14] {
+            seeds.push(seed(&format!("rotated-{choices}"), vec![choices, b'{', b'}']));
+        }
+        seeds
+    }
+}
+
+fn open(data: &[u8]) {
     let Some((&choices, rest)) = data.split_first() else { return };
     let plaintext = match choices & 3 {
         0 => rest[..rest.len() / 16 * 16].to_vec(),
@@ -62,20 +80,21 @@ pub fn open(data: &[u8]) {
         8 => &[rotated, Rc::clone(&sealer)],
         _ => &[Rc::clone(&sealer), rotated],
     };
-    assert!(Signed::verify(&query, &ciphertext, &[credential(0)]).is_none(), "another token's signature holds");
+    assert!(Signed::verify(&query, &ciphertext, &[credential(0)]).is_err(), "another token's signature holds");
     let signed = Signed::verify(&query, &ciphertext, credentials).expect("its own signature does not hold");
     let expected = taken_apart(&plaintext).and_then(|(message, receive_id)| {
         let known = RECEIVE_IDS.iter().any(|id| id.as_bytes() == receive_id);
         if known { Ok((message, receive_id)) } else { Err(OpenError::ReceiveId(receive_id.to_vec())) }
     });
-    match (signed.open(&accepted), expected) {
+    let fresh = signed.fresh(ageless()).expect("no age is too much");
+    match (fresh.open(&accepted), expected) {
         (Ok(opened), Ok((message, receive_id))) => {
-            assert_eq!(opened.message.as_slice(), message);
-            assert_eq!(opened.sealer.receive_id().as_bytes(), receive_id);
-            if let Some(callback) = Callback::parse(message) {
-                let _ = callback.agrees_with(opened.sealer.receive_id());
-            }
+            assert_eq!(opened.message(), message);
+            assert_eq!(opened.sealer().receive_id().as_bytes(), receive_id);
             comes_back(&opened, &sealer, choices & 16 != 0);
+            if let Ok(callback) = Callback::read(opened) {
+                let _ = callback.authenticate(ageless());
+            }
         }
         // A second key that signed may have got further than the right one.
         (Err(error), Err(expected)) => assert!(credentials.len() > 1 || error == expected, "{error:?}, {expected:?}"),
@@ -86,29 +105,9 @@ pub fn open(data: &[u8]) {
 /// Seals the message as a reply, and opens that.
 fn comes_back(opened: &Opened, sealer: &Rc<Credential>, number: bool) {
     let form = if number { TimestampForm::Number } else { TimestampForm::String };
-    let reply = opened.sealer.seal(&opened.message, 1_658_332_800, [7; 24], form).expect("cannot be sealed");
+    let reply = opened.sealer().seal(opened.message(), 1_658_332_800, [7; 24], form).expect("cannot be sealed");
     let (message, receive_id) = opened_reply(&reply, sealer).expect("does not open again");
-    assert!(message == opened.message.as_slice() && receive_id == opened.sealer.receive_id());
-}
-
-/// What WeCom reads in a reply: message and receive id, if this credential sealed it.
-pub(crate) fn opened_reply(reply: &[u8], credential: &Rc<Credential>) -> Option<(Vec<u8>, String)> {
-    let read: serde_json::Value = serde_json::from_slice(reply).ok()?;
-    let timestamp = read["timestamp"].as_str().map_or_else(|| read["timestamp"].to_string(), str::to_owned);
-    let (signature, nonce) = (read["msgsignature"].as_str()?, read["nonce"].as_str()?);
-    let query = format!("msg_signature={signature}&timestamp={timestamp}&nonce={nonce}");
-    let query = SignedQuery::parse(query.as_bytes()).ok()?;
-    let ciphertext = parse_request(reply).ok()?;
-    let credentials = [Rc::clone(credential)];
-    let opened = Signed::verify(&query, &ciphertext, &credentials)?.open(&RECEIVE_IDS.map(str::to_owned)).ok()?;
-    Some((opened.message.to_vec(), opened.sealer.receive_id().to_owned()))
-}
-
-/// A query that signs the text at a fixed time.
-fn signed_query(credential: &Credential, text: &str) -> SignedQuery {
-    let signature = Signature::sign(&credential.token, "1658332800", "n1", text).to_hex();
-    let query = format!("msg_signature={signature}&timestamp=1658332800&nonce=n1");
-    SignedQuery::parse(query.as_bytes()).expect("a query")
+    assert!(message == opened.message() && receive_id == opened.sealer().receive_id());
 }
 
 /// Encrypts whole cipher blocks as they are.

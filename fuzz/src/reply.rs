@@ -4,37 +4,59 @@
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use wecom_callback_filter::callout::{Job, MAX_RESPONSE_BYTES, Reply, Response};
+use wecom_callback_filter::callout::{Job, MAX_RESPONSE_BYTES, Origin, Response};
 use wecom_callback_filter::config::{Config, Endpoint};
+use wecom_callback_filter::dedup::record;
 use wecom_callback_filter::outcome::{Kind, Outcome};
-use wecom_callback_filter::wecom::callback::EventType;
+use wecom_callback_filter::reply::{Relayed, Reply};
+use wecom_callback_filter::wecom::callback::{Callback, EventType};
+use wecom_callback_filter::wecom::cipher::Ciphertext;
+use wecom_callback_filter::wecom::message::Signed;
 use wecom_callback_filter::wecom::verdict::{MAX_ERRMSG_LEN, Verdict};
 
-use crate::{CREDENTIALS, RECEIVE_IDS};
+use crate::exchange::responses;
+use crate::sealing::{CREDENTIALS, RECEIVE_IDS, ageless, credential, sealed};
+use crate::target::{Seed, Target, seed};
 
 /// Two bytes of choices, three of status, then a body, which is read as a record's content, too.
-pub fn reply(data: &[u8]) {
+pub(crate) struct Replies;
+
+impl Target for Replies {
+    fn name(&self) -> &'static str {
+        "reply"
+    }
+
+    fn run(&self, data: &[u8]) {
+        reply(data);
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        responses::as_inputs().map(|(n, bytes)| seed(&format!("response-{n}"), bytes)).collect()
+    }
+}
+
+fn reply(data: &[u8]) {
     let [choices, event, a, b, c, body @ ..] = data else { return };
-    let endpoint = endpoint(choices & 1 != 0);
     let event = EventType::ALL[usize::from(*event) % EventType::ALL.len()].0;
-    let job = Job { endpoint: Rc::clone(&endpoint), event, headers: Vec::new(), body: Rc::default() };
+    let empty_is_success = choices & 1 != 0;
+    let job = job(empty_is_success, event);
     let status = [*a, *b, *c];
     let status = &status[..3 - usize::from(choices >> 4 & 3)];
     let framed = choices & 2 != 0;
-    let elapsed_ms = if choices & 4 != 0 { job.upstream().timeout_ms } else { 0 };
+    let elapsed_ms = if choices & 4 != 0 { job.upstream().timeout_ms() } else { 0 };
     // Too large to be found byte by byte, so grown.
     let grown = if choices & 8 != 0 { [body, &vec![b' '; MAX_RESPONSE_BYTES]].concat() } else { Vec::new() };
     let body = if grown.is_empty() { body } else { &grown };
 
-    let response = Response { status, framed, body };
-    let conclusion = job.conclude(Some(response), elapsed_ms);
+    let headers = responses::headers(status, framed);
+    let conclusion = job.conclude(Some(Response::new(&headers, body)), elapsed_ms);
     let ok = matches!(status, [b'2', _, _]) && body.len() <= MAX_RESPONSE_BYTES;
     let approval = (framed || status == b"204") && (body.is_empty() || body == b"success");
     assert!(conclusion.outcome.applies_to(event), "{event:?} {:?}", conclusion.outcome);
     match &conclusion.reply {
         Reply::Verdict(verdict) => {
             assert_eq!(event, EventType::Bind);
-            if !(approval && endpoint.empty_is_success && verdict.errcode() == 0) {
+            if !(approval && empty_is_success && verdict.errcode() == 0) {
                 assert!(ok && body.trim_ascii_start().starts_with(b"{"), "from nowhere: {verdict:?}");
                 // The second reader refuses more, such as a number too large in a key that is ignored.
                 if let Ok(read) = serde_json::from_slice::<Value>(body) {
@@ -44,11 +66,11 @@ pub fn reply(data: &[u8]) {
             let expected = if verdict.errcode() == 0 { Outcome::Bound } else { Outcome::Refused };
             assert_eq!(conclusion.outcome, expected);
         }
-        Reply::Object(object) => {
+        Reply::Relayed(Relayed::Object(object)) => {
             assert!(ok && event != EventType::Bind && object == body);
             assert!(body.trim_ascii_start().starts_with(b"{"));
         }
-        Reply::Success => assert!(ok && event != EventType::Bind && approval),
+        Reply::Relayed(Relayed::Success) => assert!(ok && event != EventType::Bind && approval),
         Reply::Failed => assert!(matches!(conclusion.outcome.kind(), Kind::Failed(_))),
     }
     assert!(conclusion.is_kept(event) || conclusion.reply == Reply::Failed);
@@ -56,7 +78,7 @@ pub fn reply(data: &[u8]) {
 
     let none = job.conclude(None, elapsed_ms);
     assert_eq!(none.reply, Reply::Failed);
-    kept(&Reply::decode(body));
+    kept(&record::decode(body));
     if let Some(verdict) = Verdict::from_json(body) {
         kept(&Reply::Verdict(verdict));
     }
@@ -64,18 +86,33 @@ pub fn reply(data: &[u8]) {
 
 /// Written for a record and read again it is the same, or plain `success` for an object too long.
 fn kept(reply: &Reply) {
-    let written = reply.encode();
-    let again = Reply::decode(&written);
-    assert!(written.len() <= Reply::MAX_ENCODED_LEN, "{} bytes", written.len());
+    let written = record::encode(reply);
+    let again = record::decode(&written);
+    assert!(written.len() <= record::MAX_REPLY_LEN, "{} bytes", written.len());
     match reply {
-        Reply::Object(object) if object.len() >= Reply::MAX_ENCODED_LEN => assert_eq!(again, Reply::Success),
+        Reply::Relayed(Relayed::Object(object)) if object.len() >= record::MAX_REPLY_LEN => {
+            assert_eq!(again, Reply::Relayed(Relayed::Success));
+        }
         reply => assert_eq!(again, *reply),
     }
     if let Reply::Verdict(verdict) = reply {
         assert!(verdict.errmsg().len() <= MAX_ERRMSG_LEN);
-        let json: Value = serde_json::from_slice(&verdict.to_json().expect("no JSON")).expect("no JSON");
+        let json: Value = serde_json::from_slice(&verdict.to_json()).expect("no JSON");
         assert_eq!(json, json!({ "errcode": verdict.errcode(), "errmsg": verdict.errmsg() }));
     }
+}
+
+/// The call for an authentic callback of that type.
+fn job(empty_is_success: bool, event: EventType) -> Job {
+    let sealer = credential(1);
+    let message = json!({ "event": { "event_type": event.name() } }).to_string();
+    let (text, query) = sealed(&sealer, message.as_bytes());
+    let ciphertext = Ciphertext::parse(text).expect("a ciphertext");
+    let credentials = [sealer];
+    let signed = Signed::verify(&query, &ciphertext, &credentials).expect("signed");
+    let opened = signed.fresh(ageless()).expect("fresh").open(&RECEIVE_IDS.map(str::to_owned)).expect("opened");
+    let authentic = Callback::read(opened).expect("a callback").authenticate(ageless()).expect("authentic");
+    Job::new(endpoint(empty_is_success), authentic, &Origin::default()).0
 }
 
 fn endpoint(empty_is_success: bool) -> Rc<Endpoint> {
@@ -91,7 +128,7 @@ fn endpoint(empty_is_success: bool) -> Rc<Endpoint> {
                 })
             };
             let config = json!({ "endpoints": [endpoint("/no", false), endpoint("/yes", true)] });
-            Config::parse(config.to_string().as_bytes(), &|_| None).expect("a configuration").endpoints
+            Config::parse(config.to_string().as_bytes(), &|_| None).expect("a configuration").endpoints().to_vec()
         };
     }
     ENDPOINTS.with(|endpoints| Rc::clone(&endpoints[usize::from(empty_is_success)]))

@@ -37,7 +37,7 @@ impl Fields {
     /// To be called last: refuses what was never asked for.
     pub(super) fn finish(&self) -> Result<(), ConfigError> {
         match self.left.keys().next() {
-            Some(unknown) => Err(self.wrong(unknown, "is no field here")),
+            Some(unknown) => Err(self.wrong(unknown, "unknown field")),
             None => Ok(()),
         }
     }
@@ -145,7 +145,7 @@ impl Fields {
     }
 }
 
-/// Parses JSON text. A key that stands twice in one object is an error, not a choice.
+/// Parses JSON text. A duplicate key is an error, not a choice.
 pub(super) fn from_json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(bytes).map(|Strict(value)| value)
 }
@@ -226,7 +226,7 @@ impl<'de> Deserialize<'de> for Strict {
                 let mut fields = Map::new();
                 while let Some(key) = map.next_key::<String>()? {
                     if fields.contains_key(&key) {
-                        return Err(A::Error::custom(format_args!("{key} stands twice in one object")));
+                        return Err(A::Error::custom(format_args!("duplicate key {key}")));
                     }
                     let Strict(value) = map.next_value()?;
                     fields.insert(key, value);

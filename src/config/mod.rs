@@ -6,10 +6,10 @@
 
 mod fields;
 
-use std::fmt;
 use std::rc::Rc;
 
 use prost::Message;
+use thiserror::Error;
 
 use self::fields::Fields;
 
@@ -46,45 +46,66 @@ pub mod limits {
     pub const MAX_BODY_BYTES_DEFAULT: u64 = 65_536;
 }
 
-/// A configuration that is right.
+/// A configuration that is right. Made by [`Config::parse`] and by nothing else.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// One per callback URL, paths unique.
-    pub endpoints: Vec<Rc<Endpoint>>,
-    /// Largest distance of a timestamp from now, in seconds; 0 switches the check off.
-    pub freshness_seconds: u64,
-    /// The record of duplicates.
-    pub dedup: Dedup,
-    /// Largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// How a reply's timestamp is written.
-    pub reply_timestamp: TimestampForm,
+    endpoints: Vec<Rc<Endpoint>>,
+    freshness_seconds: u64,
+    dedup: Dedup,
+    max_body_bytes: usize,
+    reply_timestamp: TimestampForm,
 }
 
 /// One callback URL registered with WeCom.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Its place in the configuration, from 0.
-    pub index: usize,
-    /// Exact path, query excluded.
-    pub path: String,
-    /// Label in metrics and logs.
-    pub name: String,
-    /// Ids accepted behind a message that is POSTed.
-    pub receive_ids: Vec<String>,
-    /// Ids accepted on URL verification: those and further ones.
-    pub verify_receive_ids: Vec<String>,
-    /// Newest first.
-    pub credentials: Vec<Rc<Credential>>,
-    /// Who decides about binds.
-    pub decision: Upstream,
-    /// Whether a 2xx that says nothing, or `success`, is errcode 0.
-    pub empty_is_success: bool,
-    /// Who gets every other callback type.
-    pub events: Upstream,
+    index: usize,
+    path: String,
+    name: String,
+    receive_ids: Vec<String>,
+    verify_receive_ids: Vec<String>,
+    credentials: Vec<Rc<Credential>>,
+    decision: Upstream,
+    empty_is_success: bool,
+    events: Upstream,
 }
 
 impl Endpoint {
+    /// Its place in the configuration, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Exact path, query excluded.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Label in metrics and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ids accepted behind a message that is POSTed.
+    pub fn receive_ids(&self) -> &[String] {
+        &self.receive_ids
+    }
+
+    /// Ids accepted on URL verification: those and further ones.
+    pub fn verify_receive_ids(&self) -> &[String] {
+        &self.verify_receive_ids
+    }
+
+    /// Newest first.
+    pub fn credentials(&self) -> &[Rc<Credential>] {
+        &self.credentials
+    }
+
+    /// Whether a bind's 2xx that is empty, or `success`, is errcode 0.
+    pub fn empty_is_success(&self) -> bool {
+        self.empty_is_success
+    }
+
     /// Who is called about a callback of that type.
     pub fn upstream(&self, event: EventType) -> &Upstream {
         match event {
@@ -97,23 +118,51 @@ impl Endpoint {
 /// Whom to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
+    cluster: String,
+    authority: String,
+    path: String,
+    timeout_ms: u64,
+}
+
+impl Upstream {
     /// An Envoy cluster.
-    pub cluster: String,
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// `:authority` of the call.
-    pub authority: String,
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// `:path` of the call.
-    pub path: String,
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The whole call, last byte included, in milliseconds.
-    pub timeout_ms: u64,
+    pub fn timeout_ms(&self) -> u64 {
+        self.timeout_ms
+    }
 }
 
 /// The record of duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dedup {
+    ttl_seconds: u32,
+    capacity: u32,
+}
+
+impl Dedup {
     /// How long a record lives, in seconds: at least twice the freshness and one.
-    pub ttl_seconds: u32,
+    pub fn ttl_seconds(&self) -> u32 {
+        self.ttl_seconds
+    }
+
     /// How many records live at a time.
-    pub capacity: u32,
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
 }
 
 impl Config {
@@ -134,10 +183,36 @@ impl Config {
         };
         config(&mut Fields::top(value)?, env)
     }
+
+    /// One per callback URL, paths unique.
+    pub fn endpoints(&self) -> &[Rc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// Largest distance of a timestamp from now, in seconds; 0 switches the check off.
+    pub fn freshness_seconds(&self) -> u64 {
+        self.freshness_seconds
+    }
+
+    /// The record of duplicates.
+    pub fn dedup(&self) -> Dedup {
+        self.dedup
+    }
+
+    /// Largest request body, in bytes.
+    pub fn max_body_bytes(&self) -> usize {
+        self.max_body_bytes
+    }
+
+    /// How a reply's timestamp is written.
+    pub fn reply_timestamp(&self) -> TimestampForm {
+        self.reply_timestamp
+    }
 }
 
 /// What is wrong with a configuration, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {reason}")]
 pub struct ConfigError {
     /// The field, as a path from the top: `endpoints[0].path`.
     pub field: String,
@@ -150,14 +225,6 @@ impl ConfigError {
         Self { field: field.into(), reason: reason.into() }
     }
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.reason)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 fn config(top: &mut Fields, env: Env<'_>) -> Result<Config, ConfigError> {
     let freshness_seconds =

@@ -107,10 +107,10 @@ fn a_refusal_names_the_field() {
     for (pointer, value, refused) in [
         ("/endpoints", json!([]), "endpoints: must hold at least one"),
         ("/endpoints", json!({}), "endpoints: must be a list"),
-        ("/typo", json!(1), "typo: is no field here"),
-        ("/endpoints/0/typo", json!(1), "endpoints[0].typo: is no field here"),
-        ("/endpoints/0/decision/typo", json!(1), "endpoints[0].decision.typo: is no field here"),
-        ("/endpoints/0/credentials/1/typo", json!(1), "endpoints[0].credentials[1].typo: is no field here"),
+        ("/typo", json!(1), "typo: unknown field"),
+        ("/endpoints/0/typo", json!(1), "endpoints[0].typo: unknown field"),
+        ("/endpoints/0/decision/typo", json!(1), "endpoints[0].decision.typo: unknown field"),
+        ("/endpoints/0/credentials/1/typo", json!(1), "endpoints[0].credentials[1].typo: unknown field"),
         ("/endpoints/0/path", json!("suite"), "endpoints[0].path: must begin with /"),
         ("/endpoints/0/path", json!("/a?b"), "endpoints[0].path: must begin with /"),
         ("/endpoints/0/path", json!("/ü"), "endpoints[0].path: must begin with /"),
@@ -191,7 +191,7 @@ fn what_is_no_json_is_refused() {
     let twice = r#"{"endpoints":[],"endpoints":[]}"#;
     assert_eq!(
         Config::parse(twice.as_bytes(), &env).unwrap_err().reason,
-        "endpoints stands twice in one object at line 1 column 27"
+        "duplicate key endpoints at line 1 column 27"
     );
 }
 

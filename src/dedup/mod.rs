@@ -3,17 +3,22 @@
 //! A callback is claimed under its name, which is its endpoint's path and its `req_id`. The first
 //! claim wins and makes the call; every later one is told the recorded reply or, while the call is
 //! in flight, to wait for it. Workers share nothing but a key-value store with compare-and-swap,
-//! so the record is a table of fixed size over such a [`Store`]: see [`table`].
+//! so the records lie in a table of fixed size over such a [`Store`]: see [`table`].
 //!
 //! A claim, and a settlement, is one read and one conditional write. When another worker writes in
 //! between, the round is repeated, [`MAX_ROUNDS`] times at most; running out fails closed.
 
+pub mod record;
 pub mod table;
 
-use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 
-use self::table::{Entry, Geometry, Set, State};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use thiserror::Error;
+
+pub use self::record::Standing;
+use self::table::{Geometry, Record, Set, State};
+use crate::reply::Reply;
 
 /// A key-value store shared by all workers.
 pub trait Store {
@@ -53,30 +58,57 @@ impl RecordKey {
 pub type Listener = u32;
 
 /// What became of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody had it before: the caller makes the call, and must settle or release.
-    First,
-    /// It was settled: the recorded reply, encoded. Empty where the first one never came back.
-    Recorded(Vec<u8>),
-    /// The first one is at it. The settlement will be sent to the listener.
-    InFlight,
-    /// As `InFlight`, but no listener's place was left: look again with [`Records::look`].
-    InFlightUnheard,
+    /// Nobody had it before: whoever holds the ticket makes the call, and settles or releases.
+    Won(Ticket),
+    /// The call of an earlier claim has not ended.
+    InFlight {
+        /// The record to wait for.
+        key: RecordKey,
+        /// Whether the end will be sent to the listener. If not, as no place was left for it, only
+        /// [`Records::look`] tells.
+        announced: bool,
+    },
+    /// An earlier claim was settled with this; as failed, too, where its call never came back.
+    Settled(Reply),
     /// No room: every place is held by a live record.
     Full,
-    /// The store did not play along.
+    /// The store could not be read or written.
     Unavailable,
 }
 
-/// Why a settlement was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotRecorded;
+/// The right to make the one call for a record. There is one for every claim that was won, and it is
+/// used up by settling or releasing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket {
+    key: RecordKey,
+    /// Tells this claim from a later one under the same key.
+    deadline: u32,
+}
 
-/// The record of duplicates, as one worker sees it.
+impl Ticket {
+    /// The record that was claimed.
+    pub fn key(&self) -> RecordKey {
+        self.key
+    }
+}
+
+/// Why a claim was neither settled nor released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotConcluded {
+    /// The record is no longer this claim's, as after a leap of the clock. Nobody is to be told,
+    /// since who waits under the key waits for another call.
+    #[error("the record is another claim's")]
+    Superseded,
+    /// The store could not be read or written. The claim stays in flight, so that copies fail closed.
+    #[error("the store could not be read or written")]
+    Unavailable,
+}
+
+/// The table of records, as one worker sees it.
 #[derive(Debug)]
-pub struct Records<S> {
-    store: S,
+pub struct Records {
     geometry: Geometry,
     hash_key: [u8; HASH_KEY_LEN],
     ttl_seconds: u32,
@@ -86,26 +118,30 @@ pub struct Records<S> {
 const HASH_KEY_NAME: &str = "wecom/v1/hash_key";
 const CAPACITY_NAME: &str = "wecom/v1/capacity";
 
-impl<S: Store> Records<S> {
-    /// Joins the record that the store holds, or founds it with this capacity and this random
-    /// hash key. A record that exists keeps its own: `capacity` of a later configuration takes
-    /// effect when the process starts anew. `None` if the store does not play along, or if there
-    /// is no hash key yet and none is given.
-    pub fn open(store: S, capacity: u32, ttl_seconds: u32, hash_key: Option<[u8; HASH_KEY_LEN]>) -> Option<Self> {
-        let founded = |name: &str, value: Option<&[u8]>| match store.get(name) {
+impl Records {
+    /// Opens the table that the store holds, or creates it with this capacity and this random hash
+    /// key. A table that exists keeps its own: `capacity` of a later configuration takes effect when
+    /// the process starts anew. `None` if the store cannot be read or written, or if there is no
+    /// hash key yet and none is given.
+    pub fn open(
+        store: &impl Store,
+        capacity: u32,
+        ttl_seconds: u32,
+        hash_key: Option<[u8; HASH_KEY_LEN]>,
+    ) -> Option<Self> {
+        let found_or = |name: &str, value: Option<&[u8]>| match store.get(name) {
             (Some(value), _) => Some(value),
             (None, number) => {
                 store.set(name, value?, number); // or another worker did just now
                 store.get(name).0
             }
         };
-        let hash_key = founded(HASH_KEY_NAME, hash_key.as_ref().map(<[u8; HASH_KEY_LEN]>::as_slice))?;
-        let capacity = founded(CAPACITY_NAME, Some(&capacity.to_be_bytes()))?;
+        let hash_key = found_or(HASH_KEY_NAME, hash_key.as_ref().map(<[u8; HASH_KEY_LEN]>::as_slice))?;
+        let capacity = found_or(CAPACITY_NAME, Some(&capacity.to_be_bytes()))?;
         Some(Self {
             hash_key: hash_key.try_into().ok()?,
             geometry: Geometry::for_capacity(u32::from_be_bytes(capacity.try_into().ok()?)),
             ttl_seconds,
-            store,
         })
     }
 
@@ -123,30 +159,30 @@ impl<S: Store> Records<S> {
 
     /// Claims a key. `now` and `deadline` are Unix seconds; by the deadline a call that was made
     /// will have ended, and a claim that is still in flight then never will.
-    pub fn claim(&self, key: RecordKey, now: u32, deadline: u32, listener: Listener) -> Claim {
-        self.update(key, |set| match set.find(key.as_bytes(), now) {
-            Some(Entry { state: State::Settled(reply), .. }) => Update::Leave(Claim::Recorded(reply)),
-            Some(Entry { state: State::InFlight { deadline, .. }, .. }) if deadline < now => {
-                Update::Leave(Claim::Recorded(Vec::new()))
+    pub fn claim(&self, store: &impl Store, key: RecordKey, now: u32, deadline: u32, listener: Listener) -> Claim {
+        self.update(store, key, |set| match set.find(key.as_bytes(), now) {
+            Some(Record { state: State::Settled(reply), .. }) => Update::Leave(Claim::Settled(reply)),
+            Some(Record { state: State::InFlight { deadline, .. }, .. }) if deadline < now => {
+                Update::Leave(Claim::Settled(Reply::Failed))
             }
-            Some(Entry { state: State::InFlight { deadline, mut listeners }, expires }) => {
+            Some(Record { state: State::InFlight { deadline, mut listeners }, expires }) => {
                 if listeners.contains(&listener) {
-                    return Update::Leave(Claim::InFlight);
+                    return Update::Leave(Claim::InFlight { key, announced: true });
                 }
                 listeners.push(listener);
-                let entry = Entry { state: State::InFlight { deadline, listeners }, expires };
-                if set.put(key.as_bytes(), &entry, now) {
-                    Update::Write(Claim::InFlight)
+                let record = Record { state: State::InFlight { deadline, listeners }, expires };
+                if set.put(key.as_bytes(), &record, now) {
+                    Update::Write(Claim::InFlight { key, announced: true })
                 } else {
-                    Update::Leave(Claim::InFlightUnheard)
+                    Update::Leave(Claim::InFlight { key, announced: false })
                 }
             }
             None => {
                 let state = State::InFlight { deadline, listeners: Vec::new() };
                 // Outlives the call, however short records live.
                 let expires = now.saturating_add(self.ttl_seconds).max(deadline.saturating_add(1));
-                if set.put(key.as_bytes(), &Entry { state, expires }, now) {
-                    Update::Write(Claim::First)
+                if set.put(key.as_bytes(), &Record { state, expires }, now) {
+                    Update::Write(Claim::Won(Ticket { key, deadline }))
                 } else {
                     Update::Leave(Claim::Full)
                 }
@@ -155,76 +191,70 @@ impl<S: Store> Records<S> {
         .unwrap_or(Claim::Unavailable)
     }
 
-    /// Looks without claiming. `First` means that there is no record.
-    pub fn look(&self, key: RecordKey, now: u32) -> Claim {
-        self.update(key, |set| {
-            Update::Leave(match set.find(key.as_bytes(), now).map(|entry| entry.state) {
-                Some(State::Settled(reply)) => Claim::Recorded(reply),
-                Some(State::InFlight { .. }) => Claim::InFlight,
-                None => Claim::First,
+    /// Looks without claiming. `None` if the store cannot be read.
+    pub fn look(&self, store: &impl Store, key: RecordKey, now: u32) -> Option<Standing> {
+        self.update(store, key, |set| {
+            Update::Leave(match set.find(key.as_bytes(), now).map(|record| record.state) {
+                Some(State::Settled(reply)) => Standing::Settled(reply),
+                Some(State::InFlight { .. }) => Standing::InFlight,
+                None => Standing::Absent,
             })
         })
-        .unwrap_or(Claim::Unavailable)
     }
 
-    /// Records the reply for a key that this caller claimed first, with that deadline. Gives the
-    /// listeners to be told; `None` if the record is no longer this claim's, as after a leap of the
-    /// clock: then nobody is to be told, since who waits under the key waits for another call.
+    /// Records the reply to a callback that was claimed. Gives the listeners to be told.
     ///
     /// # Errors
-    /// [`NotRecorded`] if the store does not play along. The claim stays in flight, so that copies
-    /// fail closed.
+    /// [`NotConcluded`]: then nothing is recorded.
     pub fn settle(
         &self,
-        key: RecordKey,
-        deadline: u32,
-        reply: &[u8],
+        store: &impl Store,
+        ticket: Ticket,
+        reply: &Reply,
         now: u32,
-    ) -> Result<Option<Vec<Listener>>, NotRecorded> {
+    ) -> Result<Vec<Listener>, NotConcluded> {
         let expires = now.saturating_add(self.ttl_seconds);
-        self.conclude(key, deadline, Some(Entry { state: State::Settled(reply.to_vec()), expires }), now)
+        self.conclude(store, &ticket, Some(&Record { state: State::Settled(reply.clone()), expires }), now)
     }
 
-    /// Gives up a key that this caller claimed first, with that deadline, so that the next copy is
-    /// first again. Gives what [`Records::settle`] gives.
+    /// Gives up a claim, so that the next copy is first again. Gives the listeners to be told.
     ///
     /// # Errors
-    /// As [`Records::settle`].
-    pub fn release(&self, key: RecordKey, deadline: u32, now: u32) -> Result<Option<Vec<Listener>>, NotRecorded> {
-        self.conclude(key, deadline, None, now)
+    /// [`NotConcluded`]: then nothing is changed.
+    pub fn release(&self, store: &impl Store, ticket: Ticket, now: u32) -> Result<Vec<Listener>, NotConcluded> {
+        self.conclude(store, &ticket, None, now)
     }
 
     fn conclude(
         &self,
-        key: RecordKey,
-        claimed: u32,
-        entry: Option<Entry>,
+        store: &impl Store,
+        ticket: &Ticket,
+        record: Option<&Record>,
         now: u32,
-    ) -> Result<Option<Vec<Listener>>, NotRecorded> {
-        self.update(key, |set| match set.find(key.as_bytes(), now).map(|found| found.state) {
-            Some(State::InFlight { listeners, deadline }) if deadline == claimed => {
-                match &entry {
-                    Some(entry) => {
-                        if !set.put(key.as_bytes(), entry, now) {
-                            return Update::Leave(Err(NotRecorded));
-                        }
-                    }
-                    None => set.remove(key.as_bytes()),
+    ) -> Result<Vec<Listener>, NotConcluded> {
+        let key = ticket.key.as_bytes();
+        self.update(store, ticket.key, |set| match set.find(key, now).map(|found| found.state) {
+            Some(State::InFlight { listeners, deadline }) if deadline == ticket.deadline => {
+                match record {
+                    // It fits: a reply's bytes are cut to a record's room.
+                    Some(record) if !set.put(key, record, now) => return Update::Leave(Err(NotConcluded::Unavailable)),
+                    Some(_) => {}
+                    None => set.remove(key),
                 }
-                Update::Write(Ok(Some(listeners)))
+                Update::Write(Ok(listeners))
             }
-            _ => Update::Leave(Ok(None)),
+            _ => Update::Leave(Err(NotConcluded::Superseded)),
         })
-        .unwrap_or(Err(NotRecorded))
+        .unwrap_or(Err(NotConcluded::Unavailable))
     }
 
     /// Reads the key's set, lets `change` work on it, and writes it back if nobody else did
     /// meanwhile; else begins again. `None` when the rounds are used up, or the store holds
     /// something else.
-    fn update<T>(&self, key: RecordKey, change: impl Fn(&mut Set) -> Update<T>) -> Option<T> {
+    fn update<T>(&self, store: &impl Store, key: RecordKey, change: impl Fn(&mut Set) -> Update<T>) -> Option<T> {
         let name = self.geometry.name_of_set(key.as_bytes());
         for _ in 0..MAX_ROUNDS {
-            let (value, number) = self.store.get(&name);
+            let (value, number) = store.get(&name);
             let mut set = match value {
                 Some(bytes) => self.geometry.set_from(bytes)?,
                 None => self.geometry.empty_set(),
@@ -232,7 +262,7 @@ impl<S: Store> Records<S> {
             match change(&mut set) {
                 Update::Leave(result) => return Some(result),
                 Update::Write(result) => {
-                    if self.store.set(&name, set.as_bytes(), number) {
+                    if store.set(&name, set.as_bytes(), number) {
                         return Some(result);
                     }
                 }

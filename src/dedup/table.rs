@@ -23,6 +23,9 @@
 //! An entry has [`ENTRY_LEN`] = 128 bytes, so the table takes 256 bytes a record: 16 MiB by
 //! default, taken as sets are first used.
 
+use super::record;
+use crate::reply::Reply;
+
 /// Entries of a set.
 pub const WAYS: usize = 64;
 
@@ -89,9 +92,9 @@ impl Geometry {
     }
 }
 
-/// One record.
+/// One record, as an entry of a set holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Record {
     /// Where it is in its life.
     pub state: State,
     /// The Unix second in which it is gone.
@@ -108,8 +111,8 @@ pub enum State {
         /// Who waits for the end.
         listeners: Vec<u32>,
     },
-    /// Its call has ended: the reply, encoded.
-    Settled(Vec<u8>),
+    /// Its call has ended: the reply, as far as a record keeps it.
+    Settled(Reply),
 }
 
 /// The entries that share one value of the store.
@@ -122,26 +125,26 @@ impl Set {
         &self.0
     }
 
-    /// The live entry of that hash.
-    pub fn find(&self, hash: &[u8; HASH_LEN], now: u32) -> Option<Entry> {
-        self.slots().find(|slot| slot.is_live(now) && *slot.hash == *hash).and_then(|slot| slot.entry())
+    /// The live record of that hash.
+    pub fn find(&self, hash: &[u8; HASH_LEN], now: u32) -> Option<Record> {
+        self.slots().find(|slot| slot.is_live(now) && *slot.hash == *hash).and_then(|slot| slot.record())
     }
 
-    /// How many live entries there are.
+    /// How many live records there are.
     pub fn live(&self, now: u32) -> usize {
         self.slots().filter(|slot| slot.is_live(now)).count()
     }
 
-    /// Writes an entry over the hash's live one or, without one, where there is room. Says whether
-    /// there was, in the set and in the entry.
+    /// Writes a record over the hash's live one or, without one, where there is room. Says whether
+    /// there was, in the set and in its entry.
     #[must_use]
-    pub fn put(&mut self, hash: &[u8; HASH_LEN], entry: &Entry, now: u32) -> bool {
-        let (state, content) = match &entry.state {
+    pub fn put(&mut self, hash: &[u8; HASH_LEN], record: &Record, now: u32) -> bool {
+        let (state, content) = match &record.state {
             State::InFlight { deadline, listeners } => {
                 let words = std::iter::once(deadline).chain(listeners);
                 (IN_FLIGHT, words.flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>())
             }
-            State::Settled(reply) => (SETTLED, reply.clone()),
+            State::Settled(reply) => (SETTLED, record::encode(reply)),
         };
         let Ok(len) = u8::try_from(content.len()) else { return false };
         if content.len() > CONTENT_LEN {
@@ -153,7 +156,7 @@ impl Set {
         };
         let Some(slot) = self.0.as_chunks_mut::<ENTRY_LEN>().0.get_mut(index) else { return false };
         *slot = [0; ENTRY_LEN];
-        let fields = hash.iter().copied().chain(entry.expires.to_be_bytes()).chain([state, len]).chain(content);
+        let fields = hash.iter().copied().chain(record.expires.to_be_bytes()).chain([state, len]).chain(content);
         for (byte, field) in slot.iter_mut().zip(fields) {
             *byte = field;
         }
@@ -195,15 +198,15 @@ impl<'a> Slot<'a> {
         self.state != FREE && self.expires > now
     }
 
-    fn entry(&self) -> Option<Entry> {
+    fn record(&self) -> Option<Record> {
         let state = match self.state {
             IN_FLIGHT => {
                 let mut words = self.content.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word));
                 State::InFlight { deadline: words.next()?, listeners: words.collect() }
             }
-            _ => State::Settled(self.content.to_vec()),
+            _ => State::Settled(record::decode(self.content)),
         };
-        Some(Entry { state, expires: self.expires })
+        Some(Record { state, expires: self.expires })
     }
 }
 
@@ -211,15 +214,16 @@ impl<'a> Slot<'a> {
 mod tests {
     #![allow(clippy::restriction, clippy::cast_precision_loss)]
     use super::*;
+    use crate::wecom::verdict::{MAX_ERRMSG_LEN, Verdict};
 
-    fn settled(expires: u32) -> Entry {
-        Entry { state: State::Settled(vec![1]), expires }
+    fn settled(expires: u32) -> Record {
+        Record { state: State::Settled(Reply::Failed), expires }
     }
 
     #[test]
     fn entries_come_back_until_they_expire() {
         let mut set = Geometry::for_capacity(2).empty_set();
-        let flying = Entry { state: State::InFlight { deadline: 7, listeners: vec![1, 2] }, expires: 10 };
+        let flying = Record { state: State::InFlight { deadline: 7, listeners: vec![1, 2] }, expires: 10 };
         assert!(set.put(&[1; 16], &flying, 0));
         assert!(set.put(&[2; 16], &settled(5), 0));
         assert_eq!(set.find(&[1; 16], 9), Some(flying));
@@ -237,11 +241,18 @@ mod tests {
     fn an_entry_has_room_for_what_it_promises() {
         let mut set = Geometry::for_capacity(1).empty_set();
         let with =
-            |listeners| Entry { state: State::InFlight { deadline: 1, listeners: vec![1; listeners] }, expires: 9 };
+            |listeners| Record { state: State::InFlight { deadline: 1, listeners: vec![1; listeners] }, expires: 9 };
         assert!(set.put(&[1; 16], &with(MAX_LISTENERS), 0));
         assert!(!set.put(&[1; 16], &with(MAX_LISTENERS + 1), 0));
         assert_eq!(set.find(&[1; 16], 0), Some(with(MAX_LISTENERS)), "a write without room changes nothing");
-        let longest = Entry { state: State::Settled(vec![7; crate::callout::Reply::MAX_ENCODED_LEN]), expires: 9 };
+        let longest = Record {
+            state: State::Settled(Reply::Verdict(Verdict::new(7, Some("x".repeat(MAX_ERRMSG_LEN))))),
+            expires: 9,
+        };
+        assert_eq!(
+            record::encode(&Reply::Verdict(Verdict::new(7, Some("x".repeat(999))))).len(),
+            record::MAX_REPLY_LEN
+        );
         assert!(set.put(&[1; 16], &longest, 0));
     }
 

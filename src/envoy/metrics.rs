@@ -5,7 +5,8 @@
 //! `stats_tags` of `envoy.yaml` turn them into labels.
 
 use super::host;
-use crate::config::{Config, Endpoint};
+use crate::config::Config;
+use crate::host::Count;
 use crate::outcome::Outcome;
 use crate::wecom::callback::EventType;
 use crate::wecom::verdict::ERRCODES;
@@ -26,37 +27,40 @@ impl Metrics {
     /// Defines everything that this configuration can count.
     pub(super) fn define(config: &Config) -> Self {
         Self {
-            endpoints: config.endpoints.iter().map(|endpoint| OfEndpoint::define(&endpoint.name)).collect(),
+            endpoints: config.endpoints().iter().map(|endpoint| OfEndpoint::define(endpoint.name())).collect(),
             waiting: host::gauge("wecom.duplicates_waiting"),
         }
     }
 
-    /// Counts a callback that ended, and the verdict it was given.
-    pub(super) fn ended(&self, endpoint: &Endpoint, event: EventType, outcome: Outcome, errcode: Option<u32>) {
-        let Some(of_endpoint) = self.endpoints.get(endpoint.index) else { return };
-        let counted = |(e, o, _): &&(EventType, Outcome, u32)| *e == event && *o == outcome;
-        if let Some((_, _, id)) = of_endpoint.callbacks.iter().find(counted) {
-            host::add(*id, 1);
-        }
-        if let Some(errcode) = errcode {
-            let known = ERRCODES.iter().any(|(code, _)| *code == errcode).then_some(errcode);
-            if let Some((_, id)) = of_endpoint.verdicts.iter().find(|(code, _)| *code == known) {
-                host::add(*id, 1);
+    /// Counts something.
+    pub(super) fn count(&self, count: Count<'_>) {
+        match count {
+            Count::Ended { endpoint, event, outcome, errcode } => {
+                let Some(of_endpoint) = self.endpoints.get(endpoint.index()) else { return };
+                let counted = |(e, o, _): &&(EventType, Outcome, u32)| *e == event && *o == outcome;
+                if let Some((_, _, id)) = of_endpoint.callbacks.iter().find(counted) {
+                    host::add(*id, 1);
+                }
+                let Some(errcode) = errcode else { return };
+                let known = ERRCODES.iter().any(|(code, _)| *code == errcode).then_some(errcode);
+                if let Some((_, id)) = of_endpoint.verdicts.iter().find(|(code, _)| *code == known) {
+                    host::add(*id, 1);
+                }
             }
+            Count::Called { endpoint, event, elapsed_ms } => {
+                let Some(of_endpoint) = self.endpoints.get(endpoint.index()) else { return };
+                if let Some((_, id)) = of_endpoint.durations.iter().find(|(e, _)| *e == event) {
+                    host::record(*id, elapsed_ms);
+                }
+            }
+            Count::CopyWaits => self.add_waiting(1),
+            Count::CopyWaitsNoMore => self.add_waiting(-1),
         }
     }
 
-    /// Counts a call to an upstream that ended.
-    pub(super) fn called(&self, endpoint: &Endpoint, event: EventType, elapsed_ms: u64) {
-        let Some(of_endpoint) = self.endpoints.get(endpoint.index) else { return };
-        if let Some((_, id)) = of_endpoint.durations.iter().find(|(e, _)| *e == event) {
-            host::record(*id, elapsed_ms);
-        }
-    }
-
-    /// A copy begins (+1) or ends (-1) to wait for the first one's verdict. Those that wait on a
-    /// worker whose VM traps are never subtracted: after a reload the gauge may stand too high.
-    pub(super) fn waiting(&self, change: i64) {
+    /// Copies that wait on a worker whose VM traps are never subtracted: after a reload the gauge may
+    /// stand too high.
+    fn add_waiting(&self, change: i64) {
         if let Some(id) = self.waiting {
             host::add(id, change);
         }

@@ -1,18 +1,18 @@
 //! The root context: one per configuration and worker.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::desk::Desk;
-use super::host::{self, SharedData};
-use super::metrics::Metrics;
+use super::host::{self, Envoy};
 use super::stream::Stream;
+use crate::callout::{MAX_RESPONSE_BYTES, Response};
 use crate::config::Config;
-use crate::dedup::{HASH_KEY_LEN, Listener, Records};
+use crate::dedup::Listener;
+use crate::host::{CallId, StreamId};
+use crate::worker;
 
 /// How often deadlines are looked at. Calls have timers of their own.
 const TICK: Duration = Duration::from_millis(50);
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// One configuration on one worker.
 pub(super) struct Root {
     id: u32,
-    desk: Option<Rc<Desk>>,
+    worker: Option<worker::Root<Envoy>>,
     queue_name: Option<String>,
 }
 
@@ -32,11 +32,12 @@ thread_local! {
 
 impl Root {
     pub(super) fn new(id: u32) -> Self {
-        Self { id, desk: None, queue_name: None }
+        Self { id, worker: None, queue_name: None }
     }
 
-    /// The record and the queue to hear of it, or `None`, said aloud, where they can't be had.
-    fn join_record(&mut self, config: &Config) -> Option<(Records<SharedData>, Listener)> {
+    /// The queue to hear of jobs and settlements by; its name is random, so without random numbers
+    /// there is none.
+    fn open_queue(&mut self) -> Option<Listener> {
         let name = match self.queue_name.clone() {
             Some(own) => own, // configured a second time
             None => match LEFT_QUEUES.with_borrow_mut(Vec::pop) {
@@ -46,16 +47,7 @@ impl Root {
         };
         let queue = host::open_queue(&name)?;
         self.queue_name = Some(name);
-        let dedup = config.dedup;
-        let hash_key = host::random::<HASH_KEY_LEN>();
-        let records = Records::open(SharedData, dedup.capacity, dedup.ttl_seconds, hash_key)?;
-        if records.capacity() != dedup.capacity {
-            log::warn!(
-                "dedup.capacity: stays {} until Envoy starts anew, as the table exists already",
-                records.capacity()
-            );
-        }
-        Some((records, queue))
+        Some(queue)
     }
 }
 
@@ -63,9 +55,14 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, _body_size: usize, _num_trailers: usize) {
         #[cfg(feature = "trap")]
         super::trap::spring("on_http_call_response");
-        if let Some(desk) = &self.desk {
-            desk.call_ended(token, num_headers > 0);
+        let Some(worker) = &self.worker else { return };
+        if num_headers == 0 {
+            worker.call_ended(CallId(token), None); // it broke off
+            return;
         }
+        let headers = host::call_response_headers();
+        let body = host::call_response_body(MAX_RESPONSE_BYTES.saturating_add(1));
+        worker.call_ended(CallId(token), Some(Response::new(&headers, &body)));
     }
 
     fn on_done(&mut self) -> bool {
@@ -84,15 +81,8 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let metrics = Metrics::define(&config);
-        let record = self.join_record(&config);
-        if record.is_none() {
-            log::error!(
-                "no random numbers, or no shared data: every callback will be refused; \
-                 see the capabilities in envoy.yaml"
-            );
-        }
-        self.desk = Some(Rc::new(Desk::new(self.id, Rc::new(config), metrics, record)));
+        let queue = self.open_queue();
+        self.worker = Some(worker::Root::new(Envoy::new(self.id, &config), config, queue));
         host::tick_every(TICK);
         true
     }
@@ -101,22 +91,22 @@ impl RootContext for Root {
         #[cfg(feature = "trap")]
         super::trap::spring("on_tick");
         host::adopt_log_level();
-        if let Some(desk) = &self.desk {
-            desk.tick();
+        if let Some(worker) = &self.worker {
+            worker.tick();
         }
     }
 
     fn on_queue_ready(&mut self, _queue: u32) {
         #[cfg(feature = "trap")]
         super::trap::spring("on_queue_ready");
-        if let Some(desk) = &self.desk {
-            desk.work_off_queue();
+        if let Some(worker) = &self.worker {
+            worker.queue_ready();
         }
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let desk = self.desk.clone()?;
-        Some(Box::new(Stream::new(context_id, desk)))
+        let stream = self.worker.as_ref()?.stream(StreamId(context_id));
+        Some(Box::new(Stream::new(stream)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -6,8 +6,13 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use thiserror::Error;
+use zeroize::Zeroizing;
 
+use super::freshness::{Freshness, Stale};
 use super::json::Object;
+use super::message::{Opened, Sealer};
+use super::verdict::FAIL_CLOSED;
 
 /// Makes the enum, the list of its values and their names from one list.
 macro_rules! event_types {
@@ -62,7 +67,7 @@ impl EventType {
     /// (documents 95987, 96130, 97390). The others have no way to refuse but an HTTP error.
     pub fn refusal(self) -> Option<&'static str> {
         match self {
-            Self::Bind => Some(r#"{"errcode":7,"errmsg":"设备当前无法绑定，请稍后重试或联系设备厂商处理"}"#),
+            Self::Bind => Some(FAIL_CLOSED),
             Self::VerifyDevice => Some(r#"{"is_valid":false}"#),
             Self::UserScan => Some(r#"{"online_status":2}"#),
             _ => None,
@@ -70,9 +75,88 @@ impl EventType {
     }
 }
 
-/// A message that is a callback.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message that is signed, fresh, decrypted, addressed to us, and a callback.
 pub struct Callback {
+    content: Content,
+    message: Zeroizing<Vec<u8>>,
+    sealer: Sealer,
+}
+
+impl Callback {
+    /// Reads an opened message.
+    ///
+    /// # Errors
+    /// [`NotACallback`]: as [`Content::parse`].
+    pub fn read(opened: Opened) -> Result<Self, NotACallback> {
+        let content = Content::parse(opened.message())?;
+        let (message, sealer) = opened.into_parts();
+        Ok(Self { content, message, sealer })
+    }
+
+    /// What it says.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Checks what the message says about itself: the ids in it against the receive id behind it,
+    /// and when it was made.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] says which of the two does not hold.
+    pub fn authenticate(self, freshness: Freshness) -> Result<Authentic, NotAuthentic> {
+        if !self.content.agrees_with(self.sealer.receive_id()) {
+            return Err(NotAuthentic::OtherId);
+        }
+        self.content.check_createtime(freshness)?;
+        Ok(Authentic(self))
+    }
+}
+
+/// A callback that has passed every check there is: what a record is claimed and an upstream called
+/// for.
+pub struct Authentic(Callback);
+
+impl Authentic {
+    /// What it says.
+    pub fn content(&self) -> &Content {
+        &self.0.content
+    }
+
+    /// The message, byte for byte.
+    pub fn message(&self) -> &[u8] {
+        &self.0.message
+    }
+
+    /// Seals the reply.
+    pub fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
+    /// The message, wiped on drop, and the sealer of its reply.
+    pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Sealer) {
+        (self.0.message, self.0.sealer)
+    }
+}
+
+/// The message is no callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the message is no object with one event or command type")]
+pub struct NotACallback;
+
+/// Why a callback contradicts its own envelope, or the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotAuthentic {
+    /// `base_info` names other ids than the receive id.
+    #[error("base_info names another id than the receive id")]
+    OtherId,
+    /// `createtime` is not fresh.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+}
+
+/// What the message of a callback says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
     /// Its type.
     pub event: EventType,
     /// Its type in WeCom's words, also where we do not know it.
@@ -98,21 +182,24 @@ pub enum Createtime {
     Malformed,
 }
 
-impl Callback {
-    /// Reads a decrypted message. `None` if it is no JSON object with one event or command type:
-    /// the answers of URL verifications and our own replies, sent back to us, end here.
-    pub fn parse(message: &[u8]) -> Option<Self> {
-        let Object(message) = serde_json::from_slice::<Object<Message>>(message).ok()?;
+impl Content {
+    /// Reads a decrypted message.
+    ///
+    /// # Errors
+    /// [`NotACallback`] if it is no JSON object with one event or command type: the answers of URL
+    /// verifications and our own replies, sent back to us, end here.
+    pub fn parse(message: &[u8]) -> Result<Self, NotACallback> {
+        let Object(message) = serde_json::from_slice::<Object<Message>>(message).map_err(|_| NotACallback)?;
         let event_name = match (message.event, message.command) {
             (Some(Object(event)), None) => event.event_type,
             (None, Some(Object(command))) => command.command_type,
-            _ => return None, // none, or two, of which the upstream might read the other
+            _ => return Err(NotACallback), // none, or two, of which the upstream might read the other
         };
         if event_name.is_empty() {
-            return None;
+            return Err(NotACallback);
         }
         let base = message.base_info.map(|Object(base)| base).unwrap_or_default();
-        Some(Self {
+        Ok(Self {
             event: EventType::from_name(&event_name),
             event_name,
             req_id: text(base.req_id),
@@ -133,6 +220,17 @@ impl Callback {
         let ids = [&self.model_id, &self.service_corpid];
         let mut named = ids.into_iter().flatten().peekable();
         named.peek().is_none() || named.any(|id| id.as_str() == Some(receive_id))
+    }
+
+    /// Checks the age of the encrypted `createtime`. Only a bind must have one.
+    fn check_createtime(&self, freshness: Freshness) -> Result<(), Stale> {
+        match self.createtime {
+            _ if freshness.is_off() => Ok(()),
+            Createtime::At(time) => freshness.check("createtime", time),
+            Createtime::Missing if self.event != EventType::Bind => Ok(()),
+            Createtime::Missing => Err(Stale::Missing),
+            Createtime::Malformed => Err(Stale::Malformed),
+        }
     }
 }
 
@@ -179,7 +277,7 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn a_bind_is_read() {
-        let callback = Callback::parse(BIND.as_bytes()).unwrap();
+        let callback = Content::parse(BIND.as_bytes()).unwrap();
         assert_eq!(callback.event, EventType::Bind);
         assert_eq!(callback.req_id.as_deref(), Some("r1"));
         assert_eq!(callback.device_sn.as_deref(), Some("sn"));
@@ -192,17 +290,17 @@ mod tests {
         for (event, name) in EventType::ALL {
             for kind in ["event", "command"] {
                 let message = format!(r#"{{"{kind}":{{"{kind}_type":"{name}"}}}}"#);
-                assert_eq!(Callback::parse(message.as_bytes()).unwrap().event, event);
+                assert_eq!(Content::parse(message.as_bytes()).unwrap().event, event);
                 assert_eq!(event.name(), name);
             }
         }
-        let new = Callback::parse(br#"{"event":{"event_type":"brand_new"}}"#).unwrap();
+        let new = Content::parse(br#"{"event":{"event_type":"brand_new"}}"#).unwrap();
         assert_eq!((new.event, new.event_name.as_str()), (EventType::Other, "brand_new"));
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn fields_may_be_missing_or_odd() {
-        let odd = Callback::parse(
+        let odd = Content::parse(
             br#"{"base_info":{"req_id":7,"device_sn":null,"createtime":"1658332800","model_id":1},"command":{"command_type":"unbind"}}"#,
         )
         .unwrap();
@@ -210,7 +308,7 @@ mod tests {
         assert_eq!(odd.device_sn, None);
         assert_eq!(odd.createtime, Createtime::Malformed);
         assert!(!odd.agrees_with("1"), "a model id is a string, never a number");
-        let bare = Callback::parse(br#"{"event":{"event_type":"model_ticket"}}"#).unwrap();
+        let bare = Content::parse(br#"{"event":{"event_type":"model_ticket"}}"#).unwrap();
         assert!(bare.agrees_with("anything"));
         assert_eq!(bare.createtime, Createtime::Missing);
     }
@@ -236,7 +334,7 @@ mod tests {
             r#"{"event":{"event_type":"bind"},"command":{"command_type":"unbind"}}"#,
             r#"{"base_info":[1],"event":{"event_type":"bind"}}"#,
         ] {
-            assert!(Callback::parse(message.as_bytes()).is_none(), "{message}");
+            assert!(Content::parse(message.as_bytes()).is_err(), "{message}");
         }
     }
 
@@ -244,8 +342,8 @@ mod tests {
     fn depth_costs_no_stack() {
         let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
         let ignored = format!(r#"{{"event":{{"event_type":"bind","x":{deep}}}}}"#);
-        assert_eq!(Callback::parse(ignored.as_bytes()).unwrap().event, EventType::Bind);
+        assert_eq!(Content::parse(ignored.as_bytes()).unwrap().event, EventType::Bind);
         let kept = format!(r#"{{"base_info":{{"req_id":{deep}}},"event":{{"event_type":"bind"}}}}"#);
-        assert!(Callback::parse(kept.as_bytes()).is_none());
+        assert!(Content::parse(kept.as_bytes()).is_err());
     }
 }

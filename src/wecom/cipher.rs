@@ -12,6 +12,7 @@ use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::credential::EncodingAesKey;
@@ -48,35 +49,27 @@ impl Ciphertext {
 /// What a ciphertext held.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plaintext {
-    /// The message, byte for byte.
-    pub message: Vec<u8>,
+    /// The message, byte for byte; wiped on drop.
+    pub message: Zeroizing<Vec<u8>>,
     /// Whom it is addressed to: everything behind the message.
     pub receive_id: Vec<u8>,
 }
 
 /// Why a ciphertext did not open. Outside, all of them look the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CipherError {
     /// Not a whole number of cipher blocks.
+    #[error("ciphertext length")]
     CiphertextLength,
     /// The padding is not n times the byte n, with n from 1 to 32.
+    #[error("padding")]
     Padding,
     /// Less than random bytes and length field remain.
+    #[error("plaintext length")]
     PlaintextLength,
-    /// The message would end behind the plaintext.
+    /// The message would end after the plaintext.
+    #[error("message length")]
     MessageLength,
-}
-
-impl CipherError {
-    /// The reason in a word, for logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CiphertextLength => "ciphertext length",
-            Self::Padding => "padding",
-            Self::PlaintextLength => "plaintext length",
-            Self::MessageLength => "message length",
-        }
-    }
 }
 
 /// Decrypts and takes apart. Whether the receive id is the right one is for the caller to say.
@@ -105,7 +98,7 @@ pub fn open(key: &EncodingAesKey, ciphertext: &Ciphertext) -> Result<Plaintext, 
     // Compared, never added: on a 32-bit target 20 + 0xffffffff would wrap to 19.
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| CipherError::MessageLength)?;
     let (message, receive_id) = rest.split_at_checked(length).ok_or(CipherError::MessageLength)?;
-    Ok(Plaintext { message: message.to_vec(), receive_id: receive_id.to_vec() })
+    Ok(Plaintext { message: Zeroizing::new(message.to_vec()), receive_id: receive_id.to_vec() })
 }
 
 /// Frames and encrypts; gives the base64 text.
@@ -159,7 +152,7 @@ mod tests {
             let text = seal(&key(), [7; 16], &message, b"2000000000000001").unwrap();
             let ciphertext = Ciphertext::parse(text).unwrap();
             let plaintext = open(&key(), &ciphertext).unwrap();
-            assert_eq!(plaintext.message, message);
+            assert_eq!(*plaintext.message, message);
             assert_eq!(plaintext.receive_id, b"2000000000000001");
         }
     }

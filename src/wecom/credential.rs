@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// One pair of secrets, as WeCom's console shows them for one callback URL.
@@ -95,24 +96,15 @@ impl fmt::Debug for EncodingAesKey {
 }
 
 /// Why a secret was refused. Never holds the secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CredentialError {
     /// Not a token.
+    #[error("must be 1 to 32 letters and digits")]
     Token,
     /// Not an EncodingAESKey.
+    #[error("must be exactly 43 letters and digits")]
     EncodingAesKey,
 }
-
-impl fmt::Display for CredentialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Token => "must be 1 to 32 letters and digits",
-            Self::EncodingAesKey => "must be exactly 43 letters and digits",
-        })
-    }
-}
-
-impl std::error::Error for CredentialError {}
 
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use thiserror::Error;
 
 use super::cipher::Ciphertext;
 
@@ -21,21 +22,14 @@ pub fn parse_request(body: &[u8]) -> Result<Ciphertext, EnvelopeError> {
 }
 
 /// Why a body is no envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EnvelopeError {
     /// Not a JSON object with one string `encrypt`.
+    #[error("the body is no JSON object with one string encrypt")]
     Json,
     /// `encrypt` is not canonical base64 of a positive multiple of 32 bytes.
+    #[error("encrypt is not canonical base64 of a multiple of 32 bytes")]
     Ciphertext,
-}
-
-impl fmt::Display for EnvelopeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "the body is no JSON object with one string encrypt",
-            Self::Ciphertext => "encrypt is not canonical base64 of a multiple of 32 bytes",
-        })
-    }
 }
 
 /// How the `timestamp` of a reply is written. WeCom's page on hardware callbacks says a string.

@@ -3,8 +3,10 @@
 //! Parameters are found by name; others are ignored, since the registered URL may have a query of
 //! its own. Values are percent-decoded once and then kept as the very strings that are signed.
 
+use thiserror::Error;
+
 use super::cipher::Ciphertext;
-use super::signature::{Signature, hex_digit};
+use super::signature::Signature;
 
 /// Longest nonce accepted, in characters. Observed are 8 to 16. The bound matters: the smallest
 /// piece of a ciphertext that could be moved into the nonce without breaking the signature has 44.
@@ -13,12 +15,9 @@ pub const MAX_NONCE_LEN: usize = 40;
 /// A query whose shape is right. Nothing in it is verified yet.
 #[derive(Debug, Clone)]
 pub struct SignedQuery {
-    /// What the sender says the signature is.
-    pub msg_signature: Signature,
-    /// Unix time in seconds, exactly 10 digits, as signed.
-    pub timestamp: String,
-    /// 1 to 40 printable ASCII characters, as signed.
-    pub nonce: String,
+    msg_signature: Signature,
+    timestamp: String,
+    nonce: String,
 }
 
 impl SignedQuery {
@@ -44,8 +43,23 @@ impl SignedQuery {
                 *byte = b'+';
             }
         }
-        let echo = String::from_utf8(echo).ok().and_then(Ciphertext::parse).ok_or(QueryError::Shape("echostr"))?;
+        let echo = String::from_utf8(echo).ok().and_then(Ciphertext::parse).ok_or(QueryError::Malformed("echostr"))?;
         Ok((Self::from_values(&msg_signature, timestamp, nonce)?, echo))
+    }
+
+    /// What the sender says the signature is.
+    pub fn msg_signature(&self) -> &Signature {
+        &self.msg_signature
+    }
+
+    /// Unix time in seconds, exactly 10 digits, as signed.
+    pub fn timestamp(&self) -> &str {
+        &self.timestamp
+    }
+
+    /// 1 to [`MAX_NONCE_LEN`] printable ASCII characters, as signed.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
     }
 
     /// The timestamp as a number of seconds.
@@ -54,39 +68,32 @@ impl SignedQuery {
     }
 
     fn from_values(msg_signature: &[u8], timestamp: Vec<u8>, nonce: Vec<u8>) -> Result<Self, QueryError> {
-        let msg_signature = Signature::from_hex(msg_signature).ok_or(QueryError::Shape("msg_signature"))?;
+        let msg_signature = Signature::from_hex(msg_signature).ok_or(QueryError::Malformed("msg_signature"))?;
         let timestamp = String::from_utf8(timestamp)
             .ok()
             .filter(|text| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit()))
-            .ok_or(QueryError::Shape("timestamp"))?;
+            .ok_or(QueryError::Malformed("timestamp"))?;
         let nonce = String::from_utf8(nonce)
             .ok()
             .filter(|text| (1..=MAX_NONCE_LEN).contains(&text.len()))
             .filter(|text| text.bytes().all(|b| (0x20..0x7f).contains(&b)))
-            .ok_or(QueryError::Shape("nonce"))?;
+            .ok_or(QueryError::Malformed("nonce"))?;
         Ok(Self { msg_signature, timestamp, nonce })
     }
 }
 
 /// What is wrong with a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum QueryError {
     /// The parameter is not there.
+    #[error("{0} is missing")]
     Missing(&'static str),
     /// The parameter is there more than once: which one counts would be anyone's guess.
+    #[error("{0} is repeated")]
     Repeated(&'static str),
     /// The parameter's value is not of the accepted shape.
-    Shape(&'static str),
-}
-
-impl std::fmt::Display for QueryError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Missing(name) => write!(f, "{name} is missing"),
-            Self::Repeated(name) => write!(f, "{name} is repeated"),
-            Self::Shape(name) => write!(f, "{name} has the wrong shape"),
-        }
-    }
+    #[error("{0} is malformed")]
+    Malformed(&'static str),
 }
 
 /// The decoded values of the named parameters, each of which must be there exactly once.
@@ -105,7 +112,7 @@ fn parameters<const N: usize>(query: &[u8], names: [&'static str; N]) -> Result<
             if slot.is_some() {
                 return Err(QueryError::Repeated(wanted));
             }
-            *slot = Some(percent_decode(value).ok_or(QueryError::Shape(wanted))?);
+            *slot = Some(percent_decode(value).ok_or(QueryError::Malformed(wanted))?);
         }
     }
     let mut found = [const { Vec::new() }; N];
@@ -120,7 +127,11 @@ fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
-        decoded.push(if byte == b'%' { (hex_digit(*bytes.next()?)? << 4) | hex_digit(*bytes.next()?)? } else { byte });
+        let mut value = [byte];
+        if byte == b'%' {
+            hex::decode_to_slice([*bytes.next()?, *bytes.next()?], &mut value).ok()?;
+        }
+        decoded.extend(value);
     }
     Some(decoded)
 }
@@ -157,32 +168,32 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn what_is_missing_repeated_or_misshapen_is_named() {
-        use QueryError::{Missing, Repeated, Shape};
+    fn what_is_missing_repeated_or_malformed_is_named() {
+        use QueryError::{Malformed, Missing, Repeated};
         let base = format!("msg_signature={SIGNATURE}&timestamp=1597998748&nonce=1");
         for (query, error) in [
             (String::new(), Missing("msg_signature")),
             (base.replace("nonce", "Nonce"), Missing("nonce")),
             (format!("{base}&nonce=1"), Repeated("nonce")),
             (format!("{base}&%6eonce=1"), Repeated("nonce")),
-            (base.replace("nonce=1", "nonce="), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%"), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%4"), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%g1"), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%+1"), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%ff"), Shape("nonce")),
-            (base.replace("nonce=1", "nonce=%00"), Shape("nonce")),
-            (base.replace("nonce=1", &format!("nonce={}", "1".repeat(41))), Shape("nonce")),
-            (base.replace("1597998748", "159799874"), Shape("timestamp")),
-            (base.replace("1597998748", "15979987480"), Shape("timestamp")),
-            (base.replace("1597998748", "+597998748"), Shape("timestamp")),
-            (base.replace(SIGNATURE, &SIGNATURE[1..]), Shape("msg_signature")),
+            (base.replace("nonce=1", "nonce="), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%"), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%4"), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%g1"), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%+1"), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%ff"), Malformed("nonce")),
+            (base.replace("nonce=1", "nonce=%00"), Malformed("nonce")),
+            (base.replace("nonce=1", &format!("nonce={}", "1".repeat(41))), Malformed("nonce")),
+            (base.replace("1597998748", "159799874"), Malformed("timestamp")),
+            (base.replace("1597998748", "15979987480"), Malformed("timestamp")),
+            (base.replace("1597998748", "+597998748"), Malformed("timestamp")),
+            (base.replace(SIGNATURE, &SIGNATURE[1..]), Malformed("msg_signature")),
         ] {
             assert_eq!(SignedQuery::parse(query.as_bytes()).unwrap_err(), error, "{query}");
         }
         assert!(SignedQuery::parse(base.replace("nonce=1", &format!("nonce={}", "1".repeat(40))).as_bytes()).is_ok());
         assert_eq!(SignedQuery::parse_with_echo(base.as_bytes()).unwrap_err(), Missing("echostr"));
         let echo = format!("{base}&echostr=AAAA");
-        assert_eq!(SignedQuery::parse_with_echo(echo.as_bytes()).unwrap_err(), Shape("echostr"));
+        assert_eq!(SignedQuery::parse_with_echo(echo.as_bytes()).unwrap_err(), Malformed("echostr"));
     }
 }

@@ -29,30 +29,18 @@ impl Signature {
     /// Reads 40 hex digits of either case. `None` for anything else.
     pub fn from_hex(text: &[u8]) -> Option<Self> {
         let mut bytes = [0_u8; 20];
-        let (pairs, rest) = text.as_chunks::<2>();
-        if pairs.len() != bytes.len() || !rest.is_empty() {
-            return None;
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = (hex_digit(*high)? << 4) | hex_digit(*low)?;
-        }
-        Some(Self(bytes))
+        hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
     }
 
     /// The 40 lower-case hex digits.
     pub fn to_hex(self) -> String {
-        self.0.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]).filter_map(|n| char::from_digit(n.into(), 16)).collect()
+        hex::encode(self.0)
     }
 
     /// Whether both are the same, in a time that does not depend on where they differ.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
-}
-
-/// The value of one hex digit of either case.
-pub(super) fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

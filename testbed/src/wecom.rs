@@ -150,11 +150,11 @@ impl Account {
         let ciphertext =
             Ciphertext::parse(envelope.encrypt).context("encrypt is not canonical base64 of whole blocks")?;
         let plaintext = cipher::open(&self.credential.encoding_aes_key, &ciphertext)
-            .map_err(|error| anyhow::anyhow!("the reply does not open: {}", error.as_str()))?;
+            .map_err(|error| anyhow::anyhow!("the reply does not open: {error}"))?;
         let receive_id = String::from_utf8_lossy(&plaintext.receive_id).into_owned();
         ensure!(receive_id == self.receive_id, "the reply is addressed to {receive_id:?}");
         Ok(Reply {
-            plaintext: plaintext.message,
+            plaintext: plaintext.message.to_vec(),
             timestamp: timestamp.parse().context("the reply's timestamp is no number")?,
             nonce: envelope.nonce,
             receive_id,

@@ -5,9 +5,10 @@
 use std::rc::Rc;
 
 use testbed::wecom::{Account, Event, unix_now};
-use wecom_callback_filter::wecom::callback::{Callback, EventType};
+use wecom_callback_filter::wecom::callback::{Content, EventType};
 use wecom_callback_filter::wecom::credential::{Credential, EncodingAesKey, Token};
 use wecom_callback_filter::wecom::envelope::{TimestampForm, parse_request};
+use wecom_callback_filter::wecom::freshness::Freshness;
 use wecom_callback_filter::wecom::message::{Opened, Signed};
 use wecom_callback_filter::wecom::query::SignedQuery;
 
@@ -18,7 +19,8 @@ fn open(account: &Account, query: &str, body: &[u8]) -> Option<Opened> {
     })];
     let ciphertext = parse_request(body).unwrap();
     let query = SignedQuery::parse(query.as_bytes()).unwrap();
-    Signed::verify(&query, &ciphertext, &credentials)?.open(&[account.receive_id().to_owned()]).ok()
+    let signed = Signed::verify(&query, &ciphertext, &credentials).ok()?;
+    signed.fresh(Freshness::new(0, 0)).ok()?.open(&[account.receive_id().to_owned()]).ok()
 }
 
 #[test]
@@ -27,7 +29,7 @@ fn every_type_is_sealed_as_the_callback_it_is() {
     for (event, name) in EventType::ALL {
         let request = account.seal(Event::of(event, "sn"));
         let opened = open(&account, &request.query_text(), &request.body_bytes()).unwrap();
-        let callback = Callback::parse(&opened.message).unwrap();
+        let callback = Content::parse(opened.message()).unwrap();
         assert_eq!(callback.event_name, name);
         assert!(callback.agrees_with(account.receive_id()), "{name}");
         assert!(callback.req_id.is_some());
@@ -63,7 +65,7 @@ fn replies_are_opened_only_if_all_of_them_holds() {
     let account = Account::demo();
     let request = account.seal(Event::bind("sn"));
     let opened = open(&account, &request.query_text(), &request.body_bytes()).unwrap();
-    let reply = opened.sealer.seal(br#"{"errcode":4,"errmsg":"x"}"#, 1_658_332_801, [9; 24], TimestampForm::String);
+    let reply = opened.sealer().seal(br#"{"errcode":4,"errmsg":"x"}"#, 1_658_332_801, [9; 24], TimestampForm::String);
     let reply = String::from_utf8(reply.unwrap()).unwrap();
     let read = account.open_reply(reply.as_bytes()).unwrap();
     assert_eq!((read.errcode(), read.errmsg().as_deref()), (Some(4), Some("x")));

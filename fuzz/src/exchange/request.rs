@@ -10,8 +10,7 @@ use wecom_callback_filter::wecom::cipher;
 use wecom_callback_filter::wecom::credential::Credential;
 use wecom_callback_filter::wecom::signature::Signature;
 
-use crate::open::credential;
-use crate::{RECEIVE_IDS, SECRET};
+use crate::sealing::{RECEIVE_IDS, SECRET, credential};
 
 /// The endpoints' paths.
 pub(super) const PATHS: [&str; 2] = ["/suite/receive", "/other"];
@@ -99,7 +98,9 @@ pub(super) enum Fate {
 pub(super) type Identity = (usize, Result<String, Vec<u8>>);
 
 /// One request.
-pub(super) struct Letter {
+pub(super) struct Sent {
+    /// The choice that it was made from.
+    pub(super) what: u8,
     pub(super) endpoint: usize,
     pub(super) event: EventType,
     pub(super) message: Vec<u8>,
@@ -107,15 +108,17 @@ pub(super) struct Letter {
     pub(super) receive_id: &'static str,
     pub(super) identity: Identity,
     flaw: Flaw,
-    target: String,
+    pub(super) path: String,
+    /// `x-request-id`, by which the calls for it are known.
+    pub(super) request_id: String,
     body: Vec<u8>,
     timestamp: u64,
     createtime: u64,
 }
 
-impl Letter {
+impl Sent {
     /// The request that those choices mean, written at that time.
-    pub(super) fn new(what: u8, flaw: u8, now: u64) -> Self {
+    pub(super) fn new(what: u8, flaw: u8, now: u64, number: usize) -> Self {
         // Most are what they should be, or nothing else would ever be tried.
         let flaw = usize::from(flaw).checked_sub(192).and_then(|n| FLAWS.get(n)).copied().unwrap_or(Flaw::None);
         let (kind, event) = EVENTS[usize::from(what & 7)];
@@ -177,21 +180,36 @@ impl Letter {
             Flaw::ForgedToken => Signature::sign(token, &time, "n2", &encrypt),
             _ => Signature::sign(token, &time, "n1", &encrypt),
         };
-        let path = if flaw == Flaw::OtherPath { "/suite/receive/" } else { PATHS[endpoint] };
-        let mut target = format!("{path}?msg_signature={}&timestamp={time}", signature.to_hex());
+        let resource = if flaw == Flaw::OtherPath { "/suite/receive/" } else { PATHS[endpoint] };
+        let mut path = format!("{resource}?msg_signature={}&timestamp={time}", signature.to_hex());
         match flaw {
             Flaw::NoNonce => {}
-            Flaw::TwoNonces => target.push_str("&nonce=n1&nonce=n1"),
-            _ => target.push_str("&nonce=n1"),
+            Flaw::TwoNonces => path.push_str("&nonce=n1&nonce=n1"),
+            _ => path.push_str("&nonce=n1"),
         }
         let body = json!({ "tousername": "x", "encrypt": encrypt }).to_string().into_bytes();
         if matches!(flaw, Flaw::Echo | Flaw::EchoToVerifyId | Flaw::CapturedAsGet) {
-            target.push_str("&echostr=");
-            target.extend(encrypt.bytes().map(|byte| format!("%{byte:02x}")));
+            path.push_str("&echostr=");
+            path.extend(encrypt.bytes().map(|byte| format!("%{byte:02x}")));
         }
         let event = EventType::from_name(event);
+        let request_id = format!("rid-{number}");
         let identity = (endpoint, req_id.as_str().map(str::to_owned).ok_or_else(|| message.clone()));
-        Self { endpoint, event, message, credential, receive_id, identity, flaw, target, body, timestamp, createtime }
+        Self {
+            what,
+            endpoint,
+            event,
+            message,
+            credential,
+            receive_id,
+            identity,
+            flaw,
+            path,
+            request_id,
+            body,
+            timestamp,
+            createtime,
+        }
     }
 
     /// Its headers.
@@ -202,9 +220,8 @@ impl Letter {
                 Flaw::Echo | Flaw::EchoToVerifyId | Flaw::CapturedAsGet => b"GET",
                 _ => b"POST",
             },
-            path: self.target.as_bytes(),
             content_length: (self.flaw == Flaw::AnnouncedTooLarge).then_some(b"4097"),
-            request_id: Some(b"rid-1"),
+            request_id: Some(self.request_id.as_bytes()),
             trace: vec![("traceparent", b"00-abc"), ("b3", b"\xff")],
             end_of_stream: self.flaw == Flaw::NoBody,
         }
@@ -245,7 +262,7 @@ impl Letter {
 
     /// What must become of it with its whole body there at that time.
     pub(super) fn fate(&self, now: u64, config: &Config) -> Fate {
-        let checked = config.freshness_seconds > 0;
+        let checked = config.freshness_seconds() > 0;
         let bind = self.event == EventType::Bind;
         match self.flaw {
             Flaw::ForgedToken | Flaw::WrongKey | Flaw::OtherReceiveId | Flaw::VerifyReceiveId => Fate::Refused(403),
@@ -260,6 +277,6 @@ impl Letter {
     }
 
     fn is_old(&self, time: u64, now: u64, config: &Config) -> bool {
-        config.freshness_seconds > 0 && now.abs_diff(time) > config.freshness_seconds
+        config.freshness_seconds() > 0 && now.abs_diff(time) > config.freshness_seconds()
     }
 }

@@ -2,20 +2,51 @@
 
 use std::sync::LazyLock;
 
-use wecom_callback_filter::callout::{MAX_RESPONSE_BYTES, Response};
+use wecom_callback_filter::callout::MAX_RESPONSE_BYTES;
 
 /// A response, or that there is none, with its meaning.
-pub(super) struct Scripted {
-    pub(super) response: Option<Response<'static>>,
+pub(crate) struct Scripted {
+    pub(super) response: Option<Scripting>,
     /// What it says about a bind.
     pub(super) verdict: Says,
     /// What it says about any other callback.
     pub(super) relayed: Relayed,
 }
 
+/// A response to be given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scripting {
+    status: &'static str,
+    framed: bool,
+    pub(super) body: &'static [u8],
+}
+
+impl Scripting {
+    pub(super) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        headers(self.status.as_bytes(), self.framed)
+    }
+}
+
+/// The headers of a response that says how long it is, or does not.
+pub(crate) fn headers(status: &[u8], framed: bool) -> Vec<(String, Vec<u8>)> {
+    let status = (":status".to_owned(), status.to_vec());
+    let length = framed.then(|| ("content-length".to_owned(), b"1".to_vec()));
+    std::iter::once(status).chain(length).collect()
+}
+
+/// The scripted responses, as the target `reply` takes them.
+pub(crate) fn as_inputs() -> impl Iterator<Item = (usize, Vec<u8>)> {
+    let small = RESPONSES.iter().filter_map(|scripted| scripted.response).filter(|response| response.body.len() < 4096);
+    small.enumerate().filter_map(|(n, response)| {
+        let status: [u8; 3] = response.status.as_bytes().try_into().ok()?;
+        let event = if n % 2 == 0 { 0 } else { 7 };
+        Some((n, [&[1 | u8::from(response.framed) << 1, event], status.as_slice(), response.body].concat()))
+    })
+}
+
 /// What a response says about a bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
+pub(crate) enum Says {
     Code(u32),
     /// Errcode 0, if `empty_is_success`.
     Nothing,
@@ -24,16 +55,16 @@ pub(super) enum Says {
 
 /// What a response says about another callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relayed {
+pub(crate) enum Relayed {
     Object(&'static [u8]),
     Taken,
     Failed,
 }
 
 /// All there are.
-pub(super) static SCRIPT: LazyLock<Vec<Scripted>> = LazyLock::new(|| {
+pub(super) static RESPONSES: LazyLock<Vec<Scripted>> = LazyLock::new(|| {
     let ended = |status: &'static str, framed, body: &'static [u8], verdict, object: bool| Scripted {
-        response: Some(Response { status: status.as_bytes(), framed, body }),
+        response: Some(Scripting { status, framed, body }),
         verdict,
         relayed: match verdict {
             Says::Nothing => Relayed::Taken,

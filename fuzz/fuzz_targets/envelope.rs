@@ -1,5 +1,0 @@
-//! libFuzzer around [`fuzz::envelope`].
-#![no_main]
-#![allow(missing_docs)]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envelope(data));

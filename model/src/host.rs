@@ -1,0 +1,167 @@
+//! The host's side of the model.
+
+use std::fmt;
+
+use log::Level;
+use wecom_callback_filter::callout::UpstreamRequest;
+use wecom_callback_filter::dedup::{Listener, Store};
+use wecom_callback_filter::exchange::Answer;
+use wecom_callback_filter::host::{CallId, Count, Host, StreamId};
+use wecom_callback_filter::report::Report;
+
+use crate::{Call, Finished, Process, State, WorkerId};
+
+/// One worker's host.
+pub struct ModelHost {
+    pub(crate) process: Process,
+    pub(crate) worker: WorkerId,
+}
+
+impl ModelHost {
+    fn called<T>(&self, name: &'static str, with: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.process.0.borrow_mut();
+        *state.host_calls.entry(name).or_default() += 1;
+        with(&mut state)
+    }
+}
+
+/// Uses up one of so many failures.
+fn fails(left: &mut u32) -> bool {
+    let fails = *left > 0;
+    *left = left.saturating_sub(1);
+    fails
+}
+
+impl Host for ModelHost {
+    fn now_ms(&self) -> u64 {
+        self.called("now_ms", |state| state.now_ms)
+    }
+
+    fn random<const N: usize>(&self) -> Option<[u8; N]> {
+        self.called("random", |state| {
+            let fails = fails(&mut state.troubles.random);
+            state.random_failures += usize::from(fails);
+            (!fails).then_some([3; N])
+        })
+    }
+
+    fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId> {
+        self.called("call", |state| {
+            assert!(state.in_root, "a call from a request's own callback ends with the request");
+            if fails(&mut state.troubles.calls) {
+                return None;
+            }
+            let id = CallId(state.next_call);
+            state.next_call += 4; // as Envoy: unique, not consecutive
+            state.calls_made += 1;
+            let call = Call {
+                worker: self.worker,
+                cluster: request.cluster.to_owned(),
+                headers: request.headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+                body: request.body.to_vec(),
+                timeout_ms: request.timeout_ms,
+                began_ms: state.now_ms,
+            };
+            state.calls.insert(id, call);
+            Some(id)
+        })
+    }
+
+    fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool {
+        let ending = self.called("finish", |state| {
+            let silent = state.silent.contains(&stream);
+            let request = state.streams.get(&stream).filter(|request| !request.lost && !silent);
+            let Some(request) = request else {
+                assert!(!silent, "{stream:?} is finished twice: {report}");
+                return None;
+            };
+            assert_eq!(request.worker, self.worker, "another worker's request");
+            let ending = std::rc::Rc::clone(&request.stream);
+            state.silent.insert(stream);
+            let at_ms = state.now_ms;
+            state.finished.push(Finished { stream, report: report.clone(), answer: answer.cloned(), at_ms });
+            let at_once = answer.is_some() && state.ends_at_once;
+            if at_once {
+                state.streams.remove(&stream);
+            }
+            Some(at_once.then_some(ending))
+        });
+        match ending {
+            None => false,
+            Some(ending) => {
+                if let Some(stream) = ending {
+                    stream.ended();
+                }
+                true
+            }
+        }
+    }
+
+    fn send(&self, to: Listener, message: &[u8]) -> bool {
+        self.called("send", |state| {
+            if fails(&mut state.troubles.sends) {
+                return false;
+            }
+            if fails(&mut state.troubles.lost_messages) {
+                return true;
+            }
+            match state.queues.get_mut(&to) {
+                Some(queue) => {
+                    queue.push_back(message.to_vec());
+                    true
+                }
+                None => false,
+            }
+        })
+    }
+
+    fn receive(&self, from: Listener) -> Option<Vec<u8>> {
+        self.called("receive", |state| {
+            state.may_receive = state.may_receive.checked_sub(1)?;
+            state.queues.get_mut(&from)?.pop_front()
+        })
+    }
+
+    fn count(&self, count: Count<'_>) {
+        self.called("count", |state| {
+            let (what, by) = match count {
+                Count::Ended { endpoint, event, outcome, errcode } => {
+                    assert!(outcome.applies_to(event), "{outcome:?} of {event:?}");
+                    if let Some(errcode) = errcode {
+                        *state.counts.entry(format!("{} errcode {errcode}", endpoint.name())).or_default() += 1;
+                    }
+                    (format!("{} {} {}", endpoint.name(), event.name(), outcome.name()), 1)
+                }
+                Count::Called { endpoint, event, .. } => (format!("{} {} called", endpoint.name(), event.name()), 1),
+                Count::CopyWaits => ("copies waiting".to_owned(), 1),
+                Count::CopyWaitsNoMore => ("copies waiting".to_owned(), -1),
+            };
+            *state.counts.entry(what).or_default() += by;
+        });
+    }
+
+    fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        self.called("log", |state| state.lines.push((level, line.to_string())));
+    }
+}
+
+impl Store for ModelHost {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        self.called("get", |state| {
+            state.values.get(key).map_or((None, None), |(value, number)| (Some(value.clone()), Some(*number)))
+        })
+    }
+
+    fn set(&self, key: &str, value: &[u8], number: Option<u32>) -> bool {
+        self.called("set", |state| {
+            let current = state.values.get(key).map(|(_, number)| *number);
+            if fails(&mut state.troubles.contended) || (current.is_some() && current != number) {
+                return false;
+            }
+            state.writes += 1;
+            let number = state.writes;
+            state.values.insert(key.to_owned(), (value.to_vec(), number));
+            true
+        })
+    }
+}

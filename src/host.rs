@@ -1,0 +1,83 @@
+//! What a worker needs of its surroundings, as one trait: time, randomness, the store that all
+//! workers share, calls, answers, messages between workers, counters and the log.
+//!
+//! Envoy is one such host (`envoy/host.rs`); the tests and the fuzzer have a model of one.
+
+use std::fmt;
+
+use log::Level;
+
+use crate::callout::UpstreamRequest;
+use crate::config::Endpoint;
+use crate::dedup::{Listener, Store};
+use crate::exchange::Answer;
+use crate::outcome::Outcome;
+use crate::report::Report;
+use crate::wecom::callback::EventType;
+
+/// The host's number of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// The host's number of a call to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u32);
+
+/// The surroundings of one worker. The store is that of [`Store`].
+pub trait Host: Store {
+    /// Unix time in milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Bytes of a cryptographic generator. `None` if there is none.
+    fn random<const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// Makes a call, whose end will be told by [`Root::call_ended`](crate::worker::Root::call_ended).
+    /// `None` if it cannot even begin: no such cluster, no healthy host, no room. Only ever asked
+    /// for by a [`Root`](crate::worker::Root).
+    fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId>;
+
+    /// Ends a request: leaves what is said of it for access logs and traces, and sends the answer,
+    /// unless the client has left. Says whether the host still knew the request.
+    fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool;
+
+    /// Sends a message to a worker's queue. Says whether the queue is there.
+    fn send(&self, to: Listener, message: &[u8]) -> bool;
+
+    /// Takes the next message from a queue.
+    fn receive(&self, from: Listener) -> Option<Vec<u8>>;
+
+    /// Counts something.
+    fn count(&self, count: Count<'_>);
+
+    /// Writes a line to the log. It is put into words only where somebody reads that level.
+    fn log(&self, level: Level, line: fmt::Arguments<'_>);
+}
+
+/// Something to be counted.
+#[derive(Debug, Clone, Copy)]
+pub enum Count<'a> {
+    /// A callback has ended.
+    Ended {
+        /// Whose it was.
+        endpoint: &'a Endpoint,
+        /// Its type.
+        event: EventType,
+        /// How it ended.
+        outcome: Outcome,
+        /// The code of the verdict that was sent on it.
+        errcode: Option<u32>,
+    },
+    /// A call to an upstream has ended, or could not be made.
+    Called {
+        /// Whose callback it was for.
+        endpoint: &'a Endpoint,
+        /// Its type.
+        event: EventType,
+        /// How long it took, in milliseconds.
+        elapsed_ms: u64,
+    },
+    /// A copy has begun to wait for the first one's call.
+    CopyWaits,
+    /// A copy has stopped waiting, answered or not.
+    CopyWaitsNoMore,
+}

@@ -1,0 +1,386 @@
+//! What is in progress on one worker: the callbacks of its streams, the calls it makes, and who waits
+//! for which record.
+//!
+//! Generic over its [`Host`]: Envoy runs the very code that the tests and the fuzzer drive.
+//!
+//! There are two ways in, each held by the one who may use it. A [`Root`] belongs to one
+//! configuration on one worker; it makes the calls and hears of their ends, of other workers, and of
+//! time. A [`Stream`] belongs to one request and hears of its headers, its body and its end.
+//!
+//! Why the root makes the calls: a call that a stream makes ends with it, and the decision would be
+//! lost when a client hangs up. So a stream leaves its job with the worker and wakes the root through
+//! the worker's queue; the same queues carry settlements to copies that wait on other workers.
+//!
+//! The host may call a [`Stream`] while it is told to finish another, so nothing here is borrowed
+//! while it is asked for that.
+
+mod notice;
+mod streams;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::ControlFlow::{Break, Continue};
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+use log::Level;
+
+use self::notice::Notice;
+use self::streams::{Stage, Streams};
+use crate::callout::{Conclusion, Job, Response};
+use crate::config::Config;
+use crate::dedup::{Claim, Listener, NotConcluded, RecordKey, Records, Ticket, record};
+use crate::exchange::{Addressed, Claimed, Claiming, Ended, Head, Reading, Waiting};
+use crate::host::{CallId, Count, Host, StreamId};
+use crate::outcome::Outcome;
+use crate::reply::Reply;
+use crate::report::Report;
+
+/// One configuration on one worker. To be used from the root's own callbacks only.
+pub struct Root<H>(Rc<Worker<H>>);
+
+/// One request. To be used from the request's own callbacks only.
+pub struct Stream<H> {
+    worker: Rc<Worker<H>>,
+    id: StreamId,
+}
+
+impl<H: Host> Root<H> {
+    /// A worker that listens to this queue, if it has one. Without a queue, or where the table of
+    /// records cannot be opened, every callback fails closed; the log says so.
+    pub fn new(host: H, config: Config, queue: Option<Listener>) -> Self {
+        let dedup = config.dedup();
+        let shared = queue.and_then(|queue| {
+            let records = Records::open(&host, dedup.capacity(), dedup.ttl_seconds(), host.random())?;
+            Some(Shared { records, queue })
+        });
+        match &shared {
+            None => host.log(
+                Level::Error,
+                format_args!(
+                    "no random numbers, or no shared data: every callback will be refused; \
+                     see the capabilities in envoy.yaml"
+                ),
+            ),
+            Some(Shared { records, .. }) if records.capacity() != dedup.capacity() => host.log(
+                Level::Warn,
+                format_args!(
+                    "dedup.capacity: stays {} until Envoy starts anew, as the table exists already",
+                    records.capacity()
+                ),
+            ),
+            Some(_) => {}
+        }
+        Self(Rc::new(Worker {
+            host,
+            config: Rc::new(config),
+            shared,
+            streams: RefCell::default(),
+            jobs: RefCell::default(),
+            calls: RefCell::default(),
+            body_seen: Cell::new(false),
+        }))
+    }
+
+    /// A request that begins.
+    pub fn stream(&self, id: StreamId) -> Stream<H> {
+        Stream { worker: Rc::clone(&self.0), id }
+    }
+
+    /// Messages wait in the queue: jobs of this worker's streams, settlements from other workers.
+    pub fn queue_ready(&self) {
+        self.0.work_off_queue();
+    }
+
+    /// A call has ended: with a response or, if it broke off, without one.
+    pub fn call_ended(&self, call: CallId, response: Option<Response<'_>>) {
+        self.0.call_ended(call, response);
+    }
+
+    /// Time has passed. To be called several times a second.
+    pub fn tick(&self) {
+        self.0.tick();
+    }
+}
+
+impl<H: Host> Stream<H> {
+    /// Whether this path, query included, is for one of our endpoints.
+    pub fn addressed<'p>(&self, path: &'p [u8]) -> Option<Addressed<'p>> {
+        Addressed::find(&self.worker.config, path)
+    }
+
+    /// The headers of a request for one of our endpoints are there.
+    pub fn begin(&self, addressed: Addressed<'_>, head: &Head<'_>) {
+        let now_ms = self.worker.host.now_ms();
+        match addressed.begin(head, now_ms) {
+            Continue(reading) => self.worker.keep_reading(self.id, reading),
+            Break(ended) => self.worker.answer(self.id, ended, now_ms),
+        }
+    }
+
+    /// More of the body is there: so many bytes in all.
+    pub fn buffered(&self, size: usize) {
+        self.worker.body_seen.set(true);
+        let Some(reading) = self.worker.take_reading(self.id) else { return };
+        match reading.buffered(size) {
+            Continue(reading) => self.worker.keep_reading(self.id, reading),
+            Break(ended) => self.worker.answer(self.id, ended, self.worker.host.now_ms()),
+        }
+    }
+
+    /// The request is complete. `read` is asked for so many bytes of its body, at most; trailers end
+    /// it as well as a last piece of body, and it ends once.
+    pub fn complete(&self, read: impl FnOnce(usize) -> Vec<u8>) {
+        let Some(reading) = self.worker.take_reading(self.id) else { return };
+        let body = read(reading.max_body_bytes().saturating_add(1));
+        let now_ms = self.worker.host.now_ms();
+        match reading.complete(&body, now_ms) {
+            Continue(claiming) => self.worker.claim(self.id, claiming, now_ms),
+            Break(ended) => self.worker.answer(self.id, ended, now_ms),
+        }
+    }
+
+    /// The request has ended, answered or not. Nothing may be sent to it any more.
+    pub fn ended(&self) {
+        self.worker.forget(self.id);
+    }
+}
+
+struct Worker<H> {
+    host: H,
+    config: Rc<Config>,
+    /// Missing where there were no random numbers: then nothing can be claimed, nor sealed.
+    shared: Option<Shared>,
+    streams: RefCell<Streams>,
+    /// Calls that the root has not been woken for yet.
+    jobs: RefCell<VecDeque<Call>>,
+    calls: RefCell<HashMap<CallId, CallMade>>,
+    body_seen: Cell<bool>,
+}
+
+/// What this worker has in common with the others.
+struct Shared {
+    records: Records,
+    queue: Listener,
+}
+
+/// A call for a record: there is none without the ticket of its claim.
+struct Call {
+    ticket: Ticket,
+    job: Job,
+    /// The stream that it is made for, which may have left by now.
+    first: StreamId,
+}
+
+struct CallMade {
+    call: Call,
+    began_ms: u64,
+}
+
+impl<H: Host> Worker<H> {
+    fn take_reading(&self, id: StreamId) -> Option<Reading> {
+        self.streams.borrow_mut().take_reading(id)
+    }
+
+    fn keep_reading(&self, id: StreamId, reading: Reading) {
+        self.streams.borrow_mut().insert(id, Stage::Reading(reading));
+    }
+
+    fn claim(&self, id: StreamId, claiming: Claiming, now_ms: u64) {
+        let claim = match &self.shared {
+            Some(Shared { records, queue }) => {
+                let key = records.key(&claiming.name());
+                let deadline = seconds(now_ms.saturating_add(claiming.call_within_ms())).saturating_add(1);
+                records.claim(&self.host, key, seconds(now_ms), deadline, *queue)
+            }
+            None => Claim::Unavailable,
+        };
+        match claiming.claimed(claim, now_ms) {
+            Claimed::Call { ticket, job, waiting } => {
+                self.streams.borrow_mut().insert(id, Stage::Waiting(ticket.key(), waiting));
+                self.hand_over(Call { ticket, job, first: id });
+            }
+            Claimed::Wait { key, waiting } => {
+                self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting));
+                self.host.count(Count::CopyWaits);
+            }
+            Claimed::Ended(ended) => self.answer(id, ended, now_ms),
+        }
+    }
+
+    /// Leaves a call to the root and wakes it.
+    fn hand_over(&self, call: Call) {
+        let woken = self.shared.as_ref().is_some_and(|shared| self.host.send(shared.queue, &Notice::JobWaits.encode()));
+        if woken {
+            self.jobs.borrow_mut().push_back(call);
+        } else {
+            let conclusion = call.job.conclude(None, 0);
+            self.conclude(call, conclusion);
+        }
+    }
+
+    fn work_off_queue(&self) {
+        let Some(Shared { queue, .. }) = &self.shared else { return };
+        while let Some(message) = self.host.receive(*queue) {
+            match Notice::decode(&message) {
+                Some(Notice::JobWaits) => self.make_calls(),
+                Some(Notice::Settled(key, reply)) => self.settled_elsewhere(key, &reply),
+                None => {}
+            }
+        }
+    }
+
+    fn make_calls(&self) {
+        loop {
+            let next = self.jobs.borrow_mut().pop_front();
+            let Some(call) = next else { return };
+            let began_ms = self.host.now_ms();
+            match self.host.call(&call.job.request()) {
+                Some(id) => {
+                    self.calls.borrow_mut().insert(id, CallMade { call, began_ms });
+                }
+                None => {
+                    self.count_call(&call.job, 0);
+                    let conclusion = call.job.conclude(None, 0);
+                    self.conclude(call, conclusion);
+                }
+            }
+        }
+    }
+
+    fn call_ended(&self, id: CallId, response: Option<Response<'_>>) {
+        let made = self.calls.borrow_mut().remove(&id);
+        let Some(CallMade { call, began_ms }) = made else { return };
+        let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
+        self.count_call(&call.job, elapsed_ms);
+        let conclusion = call.job.conclude(response, elapsed_ms);
+        self.conclude(call, conclusion);
+    }
+
+    /// Puts a conclusion on record and tells everyone who waits for it, on whatever worker.
+    fn conclude(&self, call: Call, mut conclusion: Conclusion) {
+        let Call { ticket, job, first } = call;
+        let Some(Shared { records, queue }) = &self.shared else { return };
+        let key = ticket.key();
+        let now_ms = self.host.now_ms();
+        let now = seconds(now_ms);
+        let listeners = if conclusion.is_kept(job.event()) {
+            records.settle(&self.host, ticket, &conclusion.reply, now)
+        } else {
+            records.release(&self.host, ticket, now)
+        };
+        match listeners {
+            Ok(listeners) => {
+                let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
+                for listener in listeners.into_iter().filter(|listener| listener != queue) {
+                    self.host.send(listener, &notice);
+                }
+            }
+            // An answer that its copies would not be given is not given to the first either.
+            Err(NotConcluded::Unavailable) => {
+                conclusion = Conclusion { reply: Reply::Failed, outcome: Outcome::RecordUnavailable };
+            }
+            // Who waited for this call ends by its deadline.
+            Err(NotConcluded::Superseded) => return,
+        }
+        let told = record::kept(&conclusion.reply);
+        let waiting = self.streams.borrow_mut().take_waiting(key);
+        for (id, waiting) in waiting {
+            self.count_end_of_wait(waiting.is_copy());
+            let ended = if id == first { waiting.concluded(conclusion.clone()) } else { waiting.settled(told.clone()) };
+            self.answer(id, ended, now_ms);
+        }
+    }
+
+    /// Tells every stream of this worker that waits for a record how the call of another worker ended.
+    fn settled_elsewhere(&self, key: RecordKey, reply: &Reply) {
+        let now_ms = self.host.now_ms();
+        let waiting = self.streams.borrow_mut().take_waiting(key);
+        for (id, waiting) in waiting {
+            self.count_end_of_wait(waiting.is_copy());
+            self.answer(id, waiting.settled(reply.clone()), now_ms);
+        }
+    }
+
+    fn tick(&self) {
+        let now_ms = self.host.now_ms();
+        let due = self.streams.borrow().due(now_ms);
+        for id in due {
+            let stage = self.streams.borrow_mut().take(id);
+            match stage {
+                Some(Stage::Reading(reading)) => self.answer(id, reading.give_up(), now_ms),
+                Some(Stage::Waiting(key, waiting)) => self.look_after(id, key, waiting, now_ms),
+                None => {} // ended while another was answered
+            }
+        }
+    }
+
+    /// A copy looks once more before it gives up, and at every tick if nobody will tell it.
+    fn look_after(&self, id: StreamId, key: RecordKey, waiting: Waiting, now_ms: u64) {
+        let shared = self.shared.as_ref().filter(|_| waiting.is_copy());
+        let standing = shared.and_then(|shared| shared.records.look(&self.host, key, seconds(now_ms)));
+        let is_copy = waiting.is_copy();
+        match waiting.told(standing, now_ms) {
+            Continue(waiting) => self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting)),
+            Break(ended) => {
+                self.count_end_of_wait(is_copy);
+                self.answer(id, ended, now_ms);
+            }
+        }
+    }
+
+    fn forget(&self, id: StreamId) {
+        let stage = self.streams.borrow_mut().take(id);
+        let report = match stage {
+            Some(Stage::Reading(reading)) => reading.gone(),
+            Some(Stage::Waiting(_, waiting)) => {
+                self.count_end_of_wait(waiting.is_copy());
+                waiting.gone()
+            }
+            None => return,
+        };
+        if self.host.finish(id, &report, None) {
+            self.say(&report);
+        }
+    }
+
+    fn count_end_of_wait(&self, is_copy: bool) {
+        if is_copy {
+            self.host.count(Count::CopyWaitsNoMore);
+        }
+    }
+
+    /// Answers a stream. Of one that the host no longer knows, there is nothing to say or to count.
+    fn answer(&self, id: StreamId, ended: Ended, now_ms: u64) {
+        if ended.outcome() == Outcome::NoBody && !self.body_seen.get() {
+            self.host.log(
+                Level::Error,
+                format_args!(
+                    "no request body has reached this worker's filter yet; if every POST ends as no_body, \
+                     set allow_on_headers_stop_iteration: true in its PluginConfig (Envoy 1.35 or later)"
+                ),
+            );
+        }
+        let (answer, report) = ended.seal(now_ms, || self.host.random());
+        if self.host.finish(id, &report, Some(&answer)) {
+            self.say(&report);
+        }
+    }
+
+    /// Counts a callback that has ended, and puts it into the log.
+    fn say(&self, report: &Report) {
+        let Report { endpoint, facts, outcome, .. } = report;
+        let (event, errcode) = (facts.event, facts.errcode);
+        self.host.count(Count::Ended { endpoint, event, outcome: *outcome, errcode });
+        self.host.log(outcome.level(), format_args!("{report}"));
+    }
+
+    fn count_call(&self, job: &Job, elapsed_ms: u64) {
+        self.host.count(Count::Called { endpoint: job.endpoint(), event: job.event(), elapsed_ms });
+    }
+}
+
+/// Unix seconds of Unix milliseconds.
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,79 @@
+//! The streams in progress, each in one stage, and which of them wait for which record.
+
+use hashbrown::HashMap;
+
+use crate::dedup::RecordKey;
+use crate::exchange::{Reading, Waiting};
+use crate::host::StreamId;
+
+/// Where a stream is on its way. Of one that is answered, or has left, nothing is kept.
+pub(super) enum Stage {
+    /// Its body is on its way.
+    Reading(Reading),
+    /// It waits for the call of this record.
+    Waiting(RecordKey, Waiting),
+}
+
+/// All streams of a worker. What the index by record says follows from the stages, and only the
+/// methods here change either.
+#[derive(Default)]
+pub(super) struct Streams {
+    stages: HashMap<StreamId, Stage>,
+    by_record: HashMap<RecordKey, Vec<StreamId>>,
+}
+
+impl Streams {
+    /// Adds a stream, or takes it to another stage.
+    pub(super) fn insert(&mut self, id: StreamId, stage: Stage) {
+        self.take(id);
+        if let Stage::Waiting(key, _) = &stage {
+            self.by_record.entry(*key).or_default().push(id);
+        }
+        self.stages.insert(id, stage);
+    }
+
+    /// Takes a stream out.
+    pub(super) fn take(&mut self, id: StreamId) -> Option<Stage> {
+        let stage = self.stages.remove(&id)?;
+        if let Stage::Waiting(key, _) = &stage
+            && let Some(ids) = self.by_record.get_mut(key)
+        {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_record.remove(key);
+            }
+        }
+        Some(stage)
+    }
+
+    /// Takes a stream out if its body is on its way.
+    pub(super) fn take_reading(&mut self, id: StreamId) -> Option<Reading> {
+        match self.take(id)? {
+            Stage::Reading(reading) => Some(reading),
+            waiting => {
+                self.insert(id, waiting);
+                None
+            }
+        }
+    }
+
+    /// Takes out all that wait for a record, in the order in which they came.
+    pub(super) fn take_waiting(&mut self, key: RecordKey) -> Vec<(StreamId, Waiting)> {
+        let mut taken = Vec::new();
+        for id in self.by_record.remove(&key).unwrap_or_default() {
+            if let Some(Stage::Waiting(_, waiting)) = self.stages.remove(&id) {
+                taken.push((id, waiting));
+            }
+        }
+        taken
+    }
+
+    /// The streams that must be looked after at that time.
+    pub(super) fn due(&self, now_ms: u64) -> Vec<StreamId> {
+        let due = self.stages.iter().filter(|(_, stage)| match stage {
+            Stage::Reading(reading) => reading.is_due(now_ms),
+            Stage::Waiting(_, waiting) => waiting.is_due(now_ms),
+        });
+        due.map(|(id, _)| *id).collect()
+    }
+}

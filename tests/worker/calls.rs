@@ -1,0 +1,190 @@
+//! The call for a record: made once, by the root, whatever becomes of the client.
+
+use super::*;
+
+#[test]
+fn a_bind_is_asked_about_once_and_answered_with_the_verdict() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let id = edge.arrive(0, &request);
+    assert_eq!(edge.process.calls_made(), 0, "the root makes the call, not the request");
+    edge.process.read_queue(0, usize::MAX);
+    let (call, made) = edge.the_call();
+    assert_eq!((made.cluster.as_str(), made.timeout_ms, made.worker), ("decision", TIMEOUT_MS, 0));
+    assert_eq!(made.header("x-wecom-event"), Some("bind"));
+    assert_eq!(made.header("idempotency-key"), Some("r1"));
+    edge.waits(id);
+    edge.decides(call, 4);
+    edge.verdict(id, 4, "refused");
+    assert_eq!((edge.ended("bind", "refused"), edge.process.counted("lock errcode 4")), (1, 1));
+    assert_eq!(edge.process.counted("lock bind called"), 1);
+    edge.is_quiet();
+}
+
+#[test]
+fn another_callback_goes_to_its_own_upstream() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(unbind()));
+    assert_eq!(edge.the_call().1.cluster, "backend");
+    edge.ends(call, "200", "success");
+    edge.plain(id, 200, "delivered");
+    edge.is_quiet();
+}
+
+#[test]
+fn many_jobs_are_worked_off_by_one_wake_up() {
+    let edge = Edge::new();
+    let ids: Vec<_> = (0..5).map(|n| edge.arrive(0, &edge.seal(Event::bind("sn").req_id(&format!("r{n}"))))).collect();
+    edge.process.read_queue(0, 1);
+    assert_eq!(edge.process.calls_made(), 5);
+    edge.process.read_queue(0, usize::MAX);
+    assert_eq!(edge.process.calls_made(), 5, "the other wake-ups find nothing to do");
+    for (call, _) in edge.process.calls() {
+        edge.decides(call, 0);
+    }
+    ids.into_iter().for_each(|id| edge.verdict(id, 0, "bound"));
+    edge.is_quiet();
+}
+
+#[test]
+fn a_client_that_leaves_before_its_body_leaves_nothing_behind() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let id = edge.headers(0, &request);
+    edge.process.leave(id);
+    edge.gone(id);
+    assert_eq!(edge.ended("other", "client_gone"), 1);
+    let (again, call) = edge.called(0, &request);
+    edge.decides(call, 0);
+    edge.verdict(again, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_client_that_leaves_once_its_bind_is_claimed_leaves_the_call_behind() {
+    for leaves_before_the_call in [true, false] {
+        let edge = Edge::new();
+        let request = edge.seal(bind());
+        let id = edge.arrive(0, &request);
+        if leaves_before_the_call {
+            edge.process.leave(id);
+        }
+        edge.process.read_queue(0, usize::MAX);
+        if !leaves_before_the_call {
+            edge.process.leave(id);
+        }
+        edge.gone(id);
+        assert_eq!(edge.ended("bind", "client_gone"), 1);
+        let here = edge.arrive(0, &request);
+        let there = edge.arrive(1, &request);
+        edge.decides(edge.the_call().0, 0);
+        edge.process.settle_messages();
+        edge.verdict(here, 0, "duplicate_in_flight");
+        edge.verdict(there, 0, "duplicate_in_flight");
+        let later = edge.arrive(1, &request);
+        edge.verdict(later, 0, "duplicate");
+        assert_eq!(edge.process.calls_made(), 1);
+        edge.is_quiet();
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_answered_is_counted_once() {
+    let edge = Edge::new();
+    edge.process.end_at_once();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let copy = edge.arrive(0, &request);
+    edge.decides(call, 0);
+    edge.verdict(first, 0, "bound");
+    edge.verdict(copy, 0, "duplicate_in_flight");
+    assert_eq!(edge.ended("bind", "client_gone"), 0);
+    edge.is_quiet();
+}
+
+#[test]
+fn a_call_that_ends_after_the_deadline_is_recorded_for_later_copies() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (id, call) = edge.called(0, &request);
+    edge.pass(TIMEOUT_MS);
+    edge.tick_all();
+    edge.waits(id); // the call's own timer comes first
+    edge.pass(250);
+    edge.tick_all();
+    edge.verdict(id, 7, "deadline");
+    edge.decides(call, 0);
+    let later = edge.arrive(1, &request);
+    edge.verdict(later, 0, "duplicate");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_call_that_breaks_off_fails_a_bind_for_good_and_lets_another_callback_be_sent_again() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (id, call) = edge.called(0, &request);
+    edge.process.end_call(call, None);
+    edge.verdict(id, 7, "upstream_unreachable");
+    let copy = edge.arrive(1, &request);
+    edge.verdict(copy, 7, "duplicate");
+
+    let request = edge.seal(unbind().req_id("r2"));
+    let (id, call) = edge.called(0, &request);
+    edge.ends(call, "500", "");
+    edge.plain(id, 503, "upstream_status");
+    let (again, call) = edge.called(1, &request);
+    edge.ends(call, "204", "");
+    edge.plain(again, 200, "delivered");
+    assert_eq!(edge.process.calls_made(), 3);
+    edge.is_quiet();
+}
+
+#[test]
+fn the_end_of_a_call_that_is_not_known_changes_nothing() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(bind()));
+    edge.process.end_call(CallId(call.0 + 1), None);
+    edge.waits(id);
+    edge.decides(call, 0);
+    edge.process.end_call(call, None); // told twice
+    edge.verdict(id, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_configuration_replaced_in_mid_call_lets_the_call_end_under_the_old_one() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let new = edge.start_worker(|config| config["dedup"] = json!({ "capacity": 7, "ttl_seconds": 5000 }));
+    assert_eq!(edge.logged("dedup.capacity: stays 65536"), 1);
+    let copy = edge.arrive(new, &request);
+    edge.waits(copy);
+    edge.decides(call, 3);
+    edge.process.settle_messages();
+    edge.verdict(first, 3, "refused");
+    edge.verdict(copy, 3, "duplicate_in_flight");
+    let later = edge.arrive(new, &request);
+    edge.verdict(later, 3, "duplicate");
+    assert_eq!(edge.process.calls_made(), 1);
+    edge.is_quiet();
+}
+
+#[test]
+fn a_worker_that_dies_in_mid_call_leaves_a_record_that_fails_closed() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (_, call) = edge.called(0, &request);
+    let copy = edge.arrive(1, &request);
+    edge.process.kill_worker(0);
+    edge.process.end_call(call, None);
+    edge.pass(TIMEOUT_MS);
+    edge.tick_all();
+    edge.verdict(copy, 7, "deadline");
+    let anew = edge.start_worker(|_| {});
+    edge.pass(3000);
+    let later = edge.arrive(anew, &request);
+    edge.verdict(later, 7, "duplicate");
+    assert_eq!(edge.process.calls_made(), 1);
+}

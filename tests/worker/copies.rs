@@ -1,0 +1,143 @@
+//! Copies: told what the first one was, wherever they wait, and never asked about.
+
+use wecom_callback_filter::dedup::table::MAX_LISTENERS;
+
+use super::*;
+
+#[test]
+fn copies_in_flight_get_the_first_ones_answer_on_every_worker() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let copies = [edge.arrive(0, &request), edge.arrive(1, &request), edge.arrive(1, &request)];
+    assert_eq!(edge.process.counted("copies waiting"), 3);
+    edge.decides(call, 0);
+    edge.verdict(first, 0, "bound");
+    edge.verdict(copies[0], 0, "duplicate_in_flight");
+    edge.waits(copies[1]); // until its worker reads its queue
+    edge.process.read_queue(1, 1);
+    edge.verdict(copies[1], 0, "duplicate_in_flight");
+    edge.verdict(copies[2], 0, "duplicate_in_flight");
+    assert_eq!((edge.process.calls_made(), edge.ended("bind", "duplicate_in_flight")), (1, 3));
+    edge.is_quiet();
+}
+
+#[test]
+fn a_copy_that_leaves_is_no_longer_told() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let (here, there) = (edge.arrive(0, &request), edge.arrive(1, &request));
+    edge.process.leave(here);
+    edge.process.leave(there);
+    assert_eq!(edge.process.counted("copies waiting"), 0);
+    edge.decides(call, 0);
+    edge.process.settle_messages();
+    edge.gone(here);
+    edge.gone(there);
+    edge.verdict(first, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_copy_whose_notice_is_lost_finds_the_verdict_at_its_deadline() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (_, call) = edge.called(0, &request);
+    let copy = edge.arrive(1, &request);
+    edge.process.trouble(|troubles| troubles.lost_messages = 1);
+    edge.decides(call, 0);
+    edge.process.settle_messages();
+    edge.pass(TIMEOUT_MS - 1);
+    edge.tick_all();
+    edge.waits(copy);
+    edge.pass(1);
+    edge.tick_all();
+    edge.verdict(copy, 0, "duplicate_in_flight");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_copy_of_a_call_that_takes_too_long_fails_closed_before_it() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let copy = edge.arrive(1, &request);
+    edge.pass(TIMEOUT_MS);
+    edge.tick_all();
+    edge.verdict(copy, 7, "deadline");
+    edge.decides(call, 0);
+    edge.verdict(first, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_copy_for_whom_no_listeners_place_was_left_looks_at_every_tick() {
+    let edge = Edge::new();
+    let workers: Vec<_> = (0..=MAX_LISTENERS).map(|_| edge.start_worker(|_| {})).collect();
+    let request = edge.seal(bind());
+    let (_, call) = edge.called(0, &request);
+    let copies: Vec<_> = workers.iter().map(|worker| edge.arrive(*worker, &request)).collect();
+    let unannounced = *copies.last().unwrap();
+    edge.tick_all();
+    edge.waits(unannounced);
+    edge.decides(call, 5);
+    edge.process.settle_messages();
+    edge.waits(unannounced);
+    edge.tick_all();
+    for copy in copies {
+        edge.verdict(copy, 5, "duplicate_in_flight");
+    }
+    edge.is_quiet();
+}
+
+#[test]
+fn copies_of_a_callback_that_was_given_up_fail_with_it() {
+    let edge = Edge::new();
+    let request = edge.seal(unbind());
+    let (first, call) = edge.called(0, &request);
+    let (here, there) = (edge.arrive(0, &request), edge.arrive(1, &request));
+    edge.process.end_call(call, None);
+    edge.process.settle_messages();
+    edge.plain(first, 503, "upstream_unreachable");
+    edge.plain(here, 503, "duplicate_in_flight");
+    edge.plain(there, 503, "duplicate_in_flight");
+    edge.is_quiet();
+}
+
+#[test]
+fn copies_are_told_an_object_as_its_record_keeps_it() {
+    let edge = Edge::new();
+    let request = edge.seal(unbind());
+    let (first, call) = edge.called(0, &request);
+    let (here, there) = (edge.arrive(0, &request), edge.arrive(1, &request));
+    let object = json!({ "long": "x".repeat(200) }).to_string();
+    edge.ends(call, "200", &object);
+    edge.process.settle_messages();
+    let answer = edge.finished(first).unwrap().answer.unwrap();
+    assert_eq!(edge.account.open_reply(&answer.body).unwrap().text(), object);
+    edge.plain(here, 200, "duplicate_in_flight");
+    edge.plain(there, 200, "duplicate_in_flight");
+    let later = edge.arrive(1, &request);
+    edge.plain(later, 200, "duplicate");
+    edge.is_quiet();
+}
+
+#[test]
+fn what_is_in_a_queue_and_no_notice_of_ours_is_ignored() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let copy = edge.arrive(1, &request);
+    for message in [&b""[..], b"\x07", b"\x01short", b"\0 "] {
+        edge.process.put_message(1, message);
+    }
+    edge.process.put_message(1, &[&[1][..], &[9; 16], &[0]].concat()); // about a record that nobody here waits for
+    edge.process.read_queue(1, usize::MAX);
+    edge.waits(copy);
+    edge.decides(call, 0);
+    edge.process.settle_messages();
+    edge.verdict(first, 0, "bound");
+    edge.verdict(copy, 0, "duplicate_in_flight");
+    edge.is_quiet();
+}
