@@ -16,12 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A running backend. It ends, with all its connections, when dropped.
-#[derive(Debug)]
+use crate::waiting::PATIENCE;
+
+/// A running backend. It ends, with all its connections, when its last clone is dropped.
+#[derive(Debug, Clone)]
 pub struct Backend {
     address: SocketAddr,
     shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    _tasks: Arc<JoinSet<()>>,
 }
 
 impl Backend {
@@ -44,7 +46,7 @@ impl Backend {
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, _tasks: tasks })
+        Ok(Self { address, shared, _tasks: Arc::new(tasks) })
     }
 
     /// Where it listens.
@@ -110,12 +112,12 @@ impl Backend {
     /// Waits until at least that many have been received, and gives them all.
     ///
     /// # Errors
-    /// If they do not come within 10 s.
+    /// If they do not come within [`PATIENCE`].
     pub async fn wait_for(&self, count: usize) -> Result<Vec<Received>> {
         let mut counts = self.shared.count.subscribe();
         let enough = counts.wait_for(|&now| now >= count);
-        if tokio::time::timeout(Duration::from_secs(10), enough).await.is_err() {
-            bail!("the backend waited 10 s for {count} requests and got {}", self.count());
+        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+            bail!("the backend waited {} s for {count} requests and got {}", PATIENCE.as_secs(), self.count());
         }
         Ok(self.requests())
     }

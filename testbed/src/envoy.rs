@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::waiting::until_some;
 use crate::wecom::{Account, Answer, Client};
 
 /// What an Envoy is to be started with.
@@ -427,9 +428,9 @@ impl Envoy {
     /// Waits until its log contains that text.
     ///
     /// # Errors
-    /// If it does not within 10 s.
+    /// As [`until_some`].
     pub async fn wait_for_log(&self, text: &str) -> Result<()> {
-        let found = wait(|| self.log().contains(text).then_some(())).await;
+        let found = until_some("the log contained a text", || self.log().contains(text).then_some(())).await;
         found.with_context(|| format!("not in the log: {text}\n{}", self.process.tail(TAIL_LINES)))
     }
 
@@ -441,9 +442,10 @@ impl Envoy {
     /// Waits for an access log line.
     ///
     /// # Errors
-    /// If none comes within 10 s.
+    /// As [`until_some`].
     pub async fn access_log_line(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let found = wait(|| self.access_log().into_iter().find(|line| wanted(line))).await;
+        let look = || self.access_log().into_iter().find(|line| wanted(line));
+        let found = until_some("the access log had a line", look).await;
         found.with_context(|| format!("no such line in the access log: {:?}", self.access_log()))
     }
 
@@ -500,7 +502,6 @@ impl Envoy {
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 40;
 
@@ -754,17 +755,6 @@ async fn listeners(client: &Client, admin: SocketAddr) -> Result<BTreeMap<String
         Some((status["name"].as_str()?.to_owned(), address))
     });
     Ok(named.collect())
-}
-
-async fn wait<T>(look: impl Fn() -> Option<T>) -> Result<T> {
-    let deadline = Instant::now() + WAIT_LIMIT;
-    loop {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        ensure!(Instant::now() < deadline, "waited {} s", WAIT_LIMIT.as_secs());
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 fn hcm(config: &mut Value) -> &mut Value {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testbed::backend::Behaviour;
+use testbed::waiting::until;
 use testbed::wecom::{Client, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,9 +33,8 @@ async fn when_the_client_leaves_the_decision_is_made_all_the_same_and_its_retry_
         let left = |line: &Value| line["req_id"] == event.req_id_text().unwrap() && line["outcome"] == "client_gone";
         edge.envoy.access_log_line(left).await.unwrap();
         if awaits_decision {
-            while edge.envoy.stat("cluster.decision.upstream_rq_200").await.unwrap_or(0) < decided {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let made = async || edge.envoy.stat("cluster.decision.upstream_rq_200").await.unwrap_or(0) >= decided;
+            until("the decision was made", made).await.unwrap();
         }
 
         for _ in 0..2 {

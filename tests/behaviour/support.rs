@@ -1,51 +1,44 @@
-//! Envoy with the filter, a decision endpoint and a backend behind it, and what tests ask of the
-//! three. Whatever a test starts here ends with it.
+//! What this suite asks of the fixture and of the answers that it gets.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::backend::Backend;
-use testbed::envoy::{Bootstrap, Envoy};
-use testbed::wecom::{Account, Answer, Client, Event, Request};
+pub(crate) use testbed::edge::PATH;
+use testbed::envoy::Bootstrap;
+use testbed::wecom::{Account, Answer, Event, Request};
 use tokio::task::JoinSet;
 use wecom_callback_filter::wecom::verdict::ERRCODES;
-
-/// The callback's path in `envoy.yaml`.
-pub(crate) const PATH: &str = "/suite/receive";
 
 /// How long WeCom waits for the answer to a bind (document 95987). No bind may take longer.
 pub(crate) const WECOM_WAITS: Duration = Duration::from_secs(3);
 
-/// An Envoy of the repository's own configuration, its two clusters scripted.
-pub(crate) struct Edge {
-    pub(crate) account: Account,
-    /// Who decides about binds.
-    pub(crate) decision: Backend,
-    /// The backend that was already there, which also gets the other callback types.
-    pub(crate) backend: Backend,
-    pub(crate) envoy: Envoy,
-    pub(crate) client: Client,
+/// The fixture; whatever fails in it fails the test.
+pub(crate) struct Edge(testbed::edge::Edge);
+
+impl Deref for Edge {
+    type Target = testbed::edge::Edge;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Edge {
     /// Starts everything, the configuration as it is shipped.
     pub(crate) async fn start() -> Self {
-        Self::start_with(|bootstrap| bootstrap).await
+        Self(testbed::edge::Edge::start().await.unwrap())
     }
 
     /// Starts everything, the configuration changed.
     pub(crate) async fn start_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
-        let (decision, backend) = (Backend::start().await.unwrap(), Backend::start().await.unwrap());
-        let bootstrap =
-            Bootstrap::example().unwrap().cluster("decision", decision.port()).cluster("backend", backend.port());
-        let envoy = Envoy::start(change(bootstrap)).await.unwrap();
-        Self { account: Account::demo(), decision, backend, envoy, client: Client::http1() }
+        Self(testbed::edge::Edge::start_with(change).await.unwrap())
     }
 
     /// Sends a request to the callback's path.
     pub(crate) async fn send(&self, request: &Request) -> Answer {
-        self.send_to(PATH, request).await
+        self.0.send(request).await.unwrap()
     }
 
     /// Sends a request to another path.
@@ -63,17 +56,21 @@ impl Edge {
         errcode(&self.send_to(path, &self.account.seal(Event::bind(device_sn))).await, &self.account)
     }
 
-    /// Insists that no backend has seen anything at all.
+    /// Insists that no backend was sent anything at all.
     pub(crate) fn assert_nobody_was_asked(&self) {
         for backend in [&self.decision, &self.backend] {
-            assert!(backend.requests().is_empty(), "a backend saw {:?}", backend.requests());
+            assert!(backend.requests().is_empty(), "a backend was sent {:?}", backend.requests());
         }
     }
 
     /// Insists that nothing went wrong, and ends everything.
     pub(crate) async fn end(self) {
-        self.envoy.assert_clean().await;
-        self.envoy.stop().await.unwrap();
+        self.0.end().await.unwrap();
+    }
+
+    /// Ends everything, whatever went wrong before.
+    pub(crate) async fn stop(self) {
+        self.0.envoy.stop().await.unwrap();
     }
 }
 

@@ -16,7 +16,7 @@ async fn a_later_copy_gets_the_verdict_sealed_for_it() {
         })
     })
     .await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::verdict_with(5, "设备已停用"));
 
     let bind = Event::bind("sn-after");
@@ -38,14 +38,14 @@ async fn a_later_copy_gets_the_verdict_sealed_for_it() {
     nonces.dedup();
     assert_eq!(nonces.len(), 9, "each answer has a nonce of its own");
     assert_eq!(edge.backend.count(), 1);
-    edge.until_ended("bind", "duplicate", 8).await;
+    edge.until_ended("bind", "duplicate", 8).await.unwrap();
     edge.assert_clean().await;
 }
 
 #[tokio::test]
 async fn other_callbacks_are_delivered_once_and_answered_alike() {
     let edge = Edge::start(|bootstrap| bootstrap).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     let large = format!(r#"{{"errcode":0,"note":"{}"}}"#, "n".repeat(200));
     edge.backend.on_device("sn-taken", Behaviour::success());
     edge.backend.on_device("sn-silent", Behaviour::no_content());
@@ -71,7 +71,7 @@ async fn other_callbacks_are_delivered_once_and_answered_alike() {
         }
         assert_eq!(edge.backend.requests_for(device_sn).len(), 1, "{device_sn}");
     }
-    edge.until_ended("remote_open_door", "delivered", 4).await;
-    edge.until_ended("remote_open_door", "duplicate", 12).await;
+    edge.until_ended("remote_open_door", "delivered", 4).await.unwrap();
+    edge.until_ended("remote_open_door", "duplicate", 12).await.unwrap();
     edge.assert_clean().await;
 }

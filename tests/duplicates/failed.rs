@@ -12,7 +12,7 @@ fn failures() -> [Behaviour; 4] {
 #[tokio::test]
 async fn a_bind_that_failed_stays_refused_though_the_upstream_recovers() {
     let edge = Edge::start(|bootstrap| bootstrap).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     for failure in failures() {
         let words = failure.to_string();
         edge.backend.forget();
@@ -27,14 +27,14 @@ async fn a_bind_that_failed_stays_refused_though_the_upstream_recovers() {
         let next = Event::bind("sn-failed");
         assert_eq!(edge.errcode(&edge.send(&clients[0], &edge.account.seal(&next)).await), Some(0), "{words}");
     }
-    edge.until_ended("bind", "duplicate", 8).await;
+    edge.until_ended("bind", "duplicate", 8).await.unwrap();
     edge.assert_clean().await;
 }
 
 #[tokio::test]
 async fn another_callback_that_failed_is_delivered_when_it_is_sent_again() {
     let edge = Edge::start(|bootstrap| bootstrap).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     for failure in failures() {
         let words = failure.to_string();
         edge.backend.forget();
@@ -50,8 +50,8 @@ async fn another_callback_that_failed_is_delivered_when_it_is_sent_again() {
         }
         assert_eq!(edge.backend.count(), 2, "{words}: once in vain, once more, and never again");
     }
-    edge.until_ended("unbind", "delivered", 4).await;
-    edge.until_ended("unbind", "duplicate", 8).await;
+    edge.until_ended("unbind", "delivered", 4).await.unwrap();
+    edge.until_ended("unbind", "duplicate", 8).await.unwrap();
     edge.assert_clean().await;
 }
 
@@ -59,13 +59,13 @@ async fn another_callback_that_failed_is_delivered_when_it_is_sent_again() {
 async fn copies_in_flight_share_the_failure_and_the_next_one_is_delivered() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::status(500).after(Duration::from_millis(1500)));
     let unbind = Event::unbind("sn-shared");
     let first = edge.sending(&clients[0], edge.account.seal(&unbind));
     edge.backend.wait_for(1).await.unwrap();
     let copies = clients.each_ref().map(|client| edge.sending(client, edge.account.seal(&unbind)));
-    edge.until_waiting(2).await;
+    edge.until_waiting(2).await.unwrap();
     for waiting in [first].into_iter().chain(copies) {
         assert_eq!(waiting.await.unwrap().status, 503);
     }

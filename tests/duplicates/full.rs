@@ -16,7 +16,7 @@ async fn a_full_record_refuses_binds_until_one_expires() {
         })
     })
     .await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::verdict(0));
     let fresh = |bind: &Event| edge.account.seal(bind.clone().createtime(testbed::wecom::unix_now()));
 
@@ -27,7 +27,7 @@ async fn a_full_record_refuses_binds_until_one_expires() {
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &fresh(&refused)).await), Some(7));
     }
-    assert_eq!(edge.ended("bind", "record_full").await, 2);
+    assert_eq!(edge.ended("bind", "record_full").await.unwrap(), 2);
     assert_eq!(edge.backend.requests_for("sn-refused").len(), 0);
     for (client, bind) in clients.iter().rev().zip(&held) {
         assert_eq!(edge.errcode(&edge.send(client, &fresh(bind)).await), Some(0), "who has a place keeps it");
@@ -35,7 +35,8 @@ async fn a_full_record_refuses_binds_until_one_expires() {
     assert_eq!(edge.backend.requests_for("sn-held").len(), 2);
 
     // Sent again after a refusal for want of room, a bind is a new one.
-    until("a place is free", async || edge.errcode(&edge.send(&clients[0], &fresh(&refused)).await) == Some(0)).await;
+    let taken = async || edge.errcode(&edge.send(&clients[0], &fresh(&refused)).await) == Some(0);
+    until("there was room", taken).await.unwrap();
     assert_eq!(edge.errcode(&edge.send(&clients[1], &fresh(&refused)).await), Some(0));
     assert_eq!(edge.backend.requests_for("sn-refused").len(), 1);
     edge.assert_clean().await;

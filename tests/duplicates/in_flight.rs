@@ -18,7 +18,7 @@ async fn five_hundred_copies_on_two_workers_are_one_request_upstream() {
     edge.backend.always(Behaviour::verdict_with(4, "型号不符").after(Duration::from_millis(400)));
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::http2()).collect();
     for client in &clients {
-        client.get(&edge.url).await.unwrap();
+        client.get(&edge.url()).await.unwrap();
     }
     let connections = edge.envoy.connections_held().await.unwrap();
     assert_eq!(connections, [CONNECTIONS as u64 / 2; 2], "both workers take part");
@@ -43,7 +43,7 @@ impl Edge {
         let [refused, told, replayed] = self.endings().await;
         let mut sending = JoinSet::new();
         for (position, copy) in copies.into_iter().enumerate() {
-            let (client, url) = (clients[position % clients.len()].clone(), self.url.clone());
+            let (client, url) = (clients[position % clients.len()].clone(), self.url());
             sending.spawn(async move { client.send(&url, &copy).await.unwrap() });
         }
         let answers = sending.join_all().await;
@@ -67,9 +67,9 @@ impl Edge {
     /// How many binds were the first, were told a verdict in flight, and had a recorded one.
     async fn endings(&self) -> [u64; 3] {
         [
-            self.ended("bind", "refused").await,
-            self.ended("bind", "duplicate_in_flight").await,
-            self.ended("bind", "duplicate").await,
+            self.ended("bind", "refused").await.unwrap(),
+            self.ended("bind", "duplicate_in_flight").await.unwrap(),
+            self.ended("bind", "duplicate").await.unwrap(),
         ]
     }
 }
@@ -78,11 +78,11 @@ impl Edge {
 async fn a_copy_on_either_worker_is_answered_as_soon_as_the_verdict_is_there() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::verdict(3).after(Duration::from_millis(500)));
     for first in [0, 1] {
         edge.backend.forget();
-        let told_before = edge.ended("bind", "duplicate_in_flight").await;
+        let told_before = edge.ended("bind", "duplicate_in_flight").await.unwrap();
         let bind = Event::bind("sn-told");
         let sent = Instant::now();
         let first = edge.sending(&clients[first], edge.account.seal(&bind));
@@ -97,7 +97,7 @@ async fn a_copy_on_either_worker_is_answered_as_soon_as_the_verdict_is_there() {
             "not at its own deadline of 2500 ms: {:?}",
             sent.elapsed()
         );
-        assert_eq!(edge.ended("bind", "duplicate_in_flight").await, told_before + 2);
+        assert_eq!(edge.ended("bind", "duplicate_in_flight").await.unwrap(), told_before + 2);
         assert_eq!(edge.backend.count(), 1);
     }
     edge.assert_clean().await;
@@ -107,26 +107,26 @@ async fn a_copy_on_either_worker_is_answered_as_soon_as_the_verdict_is_there() {
 async fn the_verdict_outlives_a_client_that_hangs_up() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::verdict(2).after(Duration::from_millis(1500)));
     let bind = Event::bind("sn-left");
     let first = edge.sending(&Client::http1(), edge.account.seal(&bind));
     edge.backend.wait_for(1).await.unwrap();
     let mut copies = vec![edge.sending(&clients[0], edge.account.seal(&bind))];
-    edge.until_waiting(1).await;
+    edge.until_waiting(1).await.unwrap();
     first.abort();
-    edge.until_ended("bind", "client_gone", 1).await;
+    edge.until_ended("bind", "client_gone", 1).await.unwrap();
     copies.push(edge.sending(&clients[1], edge.account.seal(&bind)));
-    edge.until_waiting(2).await;
+    edge.until_waiting(2).await.unwrap();
 
     for copy in copies {
         assert_eq!(edge.errcode(&copy.await.unwrap()), Some(2));
     }
-    edge.until_ended("bind", "duplicate_in_flight", 2).await;
+    edge.until_ended("bind", "duplicate_in_flight", 2).await.unwrap();
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&bind)).await), Some(2));
     }
-    edge.until_ended("bind", "duplicate", 2).await;
+    edge.until_ended("bind", "duplicate", 2).await.unwrap();
     assert_eq!(edge.backend.count(), 1);
     edge.assert_clean().await;
 }
@@ -135,18 +135,18 @@ async fn the_verdict_outlives_a_client_that_hangs_up() {
 async fn a_copy_that_hangs_up_is_not_waited_for() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::verdict(2).after(Duration::from_millis(1500)));
     let bind = Event::bind("sn-copy-left");
     let first = edge.sending(&clients[0], edge.account.seal(&bind));
     edge.backend.wait_for(1).await.unwrap();
     let copies = clients.each_ref().map(|client| edge.sending(client, edge.account.seal(&bind)));
-    edge.until_waiting(2).await;
+    edge.until_waiting(2).await.unwrap();
     for copy in &copies {
         copy.abort();
     }
-    edge.until_waiting(0).await;
-    edge.until_ended("bind", "client_gone", 2).await;
+    edge.until_waiting(0).await.unwrap();
+    edge.until_ended("bind", "client_gone", 2).await.unwrap();
     assert_eq!(edge.errcode(&first.await.unwrap()), Some(2));
     edge.assert_clean().await;
 }
@@ -158,13 +158,13 @@ async fn copies_of_a_call_that_never_ends_are_refused_by_the_deadline() {
         bootstrap.edit_plugin_value(|value| value["endpoints"][0]["decision"]["timeout_ms"] = 1500.into())
     })
     .await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.always(Behaviour::hang());
     let bind = Event::bind("sn-hangs");
     let first = edge.sending(&clients[0], edge.account.seal(&bind));
     edge.backend.wait_for(1).await.unwrap();
     let copies = clients.each_ref().map(|client| edge.sending(client, edge.account.seal(&bind)));
-    edge.until_waiting(2).await;
+    edge.until_waiting(2).await.unwrap();
     for waiting in [first].into_iter().chain(copies) {
         let answer = waiting.await.unwrap();
         assert_eq!(edge.errcode(&answer), Some(7));

@@ -66,7 +66,7 @@ async fn the_record_survives_an_update_of_the_configuration() {
         file.in_place_of_the_filter(patient)
     })
     .await;
-    let clients = edge.one_per_worker().await;
+    let clients = edge.one_client_per_worker().await.unwrap();
     edge.backend.on_device("sn-decided", Behaviour::verdict(3));
     edge.backend.on_device("sn-in-flight", Behaviour::verdict(4).after(Duration::from_millis(2500)));
     let decided = Event::bind("sn-decided");
@@ -85,7 +85,8 @@ async fn the_record_survives_an_update_of_the_configuration() {
     });
     let second_url = edge.envoy.url("/second/receive");
     for client in &clients {
-        until("the update is there", async || client.get(&second_url).await.unwrap().status == 400).await;
+        let arrived = async || client.get(&second_url).await.unwrap().status == 400;
+        until("the update had arrived", arrived).await.unwrap();
     }
     edge.backend.always(Behaviour::verdict(0));
     edge.backend.forget(); // the requests, too, that were let through before
@@ -93,12 +94,12 @@ async fn the_record_survives_an_update_of_the_configuration() {
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&decided)).await), Some(3));
     }
-    assert_eq!(edge.ended("bind", "duplicate").await, 2);
+    assert_eq!(edge.ended("bind", "duplicate").await.unwrap(), 2);
     // A copy waits no longer than its own configuration says …
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&in_flight)).await), Some(7));
     }
-    assert_eq!(edge.ended("bind", "deadline").await, 2, "the first is still waiting");
+    assert_eq!(edge.ended("bind", "deadline").await.unwrap(), 2, "the first is still waiting");
     // … and the first still gets what the call of the old configuration brings.
     assert_eq!(edge.errcode(&first.await.unwrap()), Some(4));
     for client in &clients {

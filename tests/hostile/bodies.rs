@@ -11,13 +11,13 @@ use testbed::wecom::Answer;
 use tokio::net::TcpStream;
 
 use crate::wire::{self, Wire};
-use crate::{Bind, Bound, Expected, Refused, Stage};
+use crate::{Bind, Bound, Edge, Expected, Refused};
 
 /// Above the default, so that a message of depth 50 000 fits.
 const MAX_BODY: usize = 200_000;
 
-async fn stage() -> Stage {
-    Stage::set(|bootstrap: Bootstrap| {
+async fn start() -> Edge {
+    Edge::start_with(|bootstrap: Bootstrap| {
         bootstrap.edit_plugin_value(|value| value["max_body_bytes"] = MAX_BODY.into()).edit_hcm(|hcm| {
             hcm["http_protocol_options"] = json!({ "enable_trailers": true });
         })
@@ -85,83 +85,83 @@ const TOO_LARGE: Expected = Refused(413, "body_too_large");
 
 #[tokio::test]
 async fn every_true_framing_of_a_body_is_read_to_its_end() {
-    let stage = stage().await;
+    let edge = start().await;
     for trailers in ["", "x-checksum: 1\r\nx-note: end\r\n"] {
         for size in [1, 7, 100_000] {
-            let bind = stage.bind();
+            let bind = edge.bind();
             let body = [chunks(&bind.body(), size), format!("0\r\n{trailers}\r\n").into_bytes()].concat();
-            let answer = stage.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
-            stage.check(&format!("chunks of {size}, trailers {trailers:?}"), &bind, answer.as_ref(), Bound);
+            let answer = edge.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
+            edge.check(&format!("chunks of {size}, trailers {trailers:?}"), &bind, answer.as_ref(), Bound);
         }
-        let bind = stage.bind();
+        let bind = edge.bind();
         let body = format!("0\r\n{trailers}\r\n");
-        let answer = stage.send(&framed(&bind, "transfer-encoding: chunked\r\n", body.as_bytes())).await;
-        stage.check(&format!("no chunk, trailers {trailers:?}"), &bind, answer.as_ref(), EMPTY);
+        let answer = edge.send(&framed(&bind, "transfer-encoding: chunked\r\n", body.as_bytes())).await;
+        edge.check(&format!("no chunk, trailers {trailers:?}"), &bind, answer.as_ref(), EMPTY);
     }
     // Each byte in a packet of its own.
-    let bind = stage.bind();
-    let mut wire = Wire::open(stage.envoy.address()).await;
+    let bind = edge.bind();
+    let mut wire = Wire::open(edge.envoy.address()).await;
     for byte in bind.bytes(&[]) {
         wire.write(&[byte]).await;
         tokio::task::yield_now().await;
     }
-    stage.check("byte by byte", &bind, wire.answer().await.as_ref(), Bound);
+    edge.check("byte by byte", &bind, wire.answer().await.as_ref(), Bound);
 
     for trailers in [false, true] {
         for size in [1, 7, 100_000] {
-            let bind = stage.bind();
-            let answer = over_http2(stage.envoy.address(), &bind, frames(&bind.body(), size), trailers).await;
-            stage.check(&format!("DATA of {size}, trailers {trailers}"), &bind, Some(&answer), Bound);
+            let bind = edge.bind();
+            let answer = over_http2(edge.envoy.address(), &bind, frames(&bind.body(), size), trailers).await;
+            edge.check(&format!("DATA of {size}, trailers {trailers}"), &bind, Some(&answer), Bound);
         }
-        let bind = stage.bind();
-        let answer = over_http2(stage.envoy.address(), &bind, Vec::new(), trailers).await;
-        stage.check(&format!("no DATA, trailers {trailers}"), &bind, Some(&answer), EMPTY);
-        let bind = stage.bind();
+        let bind = edge.bind();
+        let answer = over_http2(edge.envoy.address(), &bind, Vec::new(), trailers).await;
+        edge.check(&format!("no DATA, trailers {trailers}"), &bind, Some(&answer), EMPTY);
+        let bind = edge.bind();
         // Not two empty ones in a row: Envoy takes those for an attack and closes the connection.
         let empty = frames(&bind.body(), 50).into_iter().flat_map(|frame| [Bytes::new(), frame]);
-        let answer = over_http2(stage.envoy.address(), &bind, empty.collect(), trailers).await;
-        stage.check(&format!("empty DATA in between, trailers {trailers}"), &bind, Some(&answer), Bound);
+        let answer = over_http2(edge.envoy.address(), &bind, empty.collect(), trailers).await;
+        edge.check(&format!("empty DATA in between, trailers {trailers}"), &bind, Some(&answer), Bound);
     }
     for (what, framing) in [("no framing", ""), ("a length of 0", "content-length: 0\r\n")] {
-        let bind = stage.bind();
-        let answer = stage.send(&framed(&bind, framing, b"")).await;
-        stage.check(what, &bind, answer.as_ref(), EMPTY);
+        let bind = edge.bind();
+        let answer = edge.send(&framed(&bind, framing, b"")).await;
+        edge.check(what, &bind, answer.as_ref(), EMPTY);
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn the_limit_on_bodies_is_exact() {
     // As shipped: the very limit must fit into every buffer of Envoy's.
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     for (length, expected) in [(65_536, Bound), (65_537, TOO_LARGE)] {
-        let bind = stage.bind();
-        let answer = stage.send(&wire::request("POST", bind.target().as_bytes(), &[], &padded(&bind, length))).await;
-        stage.check(&format!("{length} bytes, announced"), &bind, answer.as_ref(), expected);
+        let bind = edge.bind();
+        let answer = edge.send(&wire::request("POST", bind.target().as_bytes(), &[], &padded(&bind, length))).await;
+        edge.check(&format!("{length} bytes, announced"), &bind, answer.as_ref(), expected);
 
-        let bind = stage.bind();
+        let bind = edge.bind();
         let body = [chunks(&padded(&bind, length), 1000), b"0\r\n\r\n".to_vec()].concat();
-        let answer = stage.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
-        stage.check(&format!("{length} bytes, chunked"), &bind, answer.as_ref(), expected);
+        let answer = edge.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
+        edge.check(&format!("{length} bytes, chunked"), &bind, answer.as_ref(), expected);
 
         for trailers in [false, true] {
-            let bind = stage.bind();
+            let bind = edge.bind();
             let pieces = frames(&padded(&bind, length), 10_000);
-            let answer = over_http2(stage.envoy.address(), &bind, pieces, trailers).await;
+            let answer = over_http2(edge.envoy.address(), &bind, pieces, trailers).await;
             // A stream's window is as large as the limit, so Envoy may be the first to say no.
             let expected = match expected {
                 TOO_LARGE if answer.rejection().is_none() => Expected::Envoy(413),
                 expected => expected,
             };
-            stage.check(&format!("{length} bytes over HTTP/2"), &bind, Some(&answer), expected);
+            edge.check(&format!("{length} bytes over HTTP/2"), &bind, Some(&answer), expected);
         }
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
-    let stage = stage().await;
+    let edge = start().await;
     let of = |bind: &Bind, change: fn(usize) -> String| {
         let body = bind.body();
         framed(bind, &change(body.len()), &body)
@@ -180,11 +180,11 @@ async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
         ("beside an unknown encoding", |n| format!("content-length: {n}\r\ntransfer-encoding: gzip\r\n")),
     ];
     for (what, lie) in refused_by_envoy {
-        let bind = stage.bind();
-        let answer = stage.send(&of(&bind, lie)).await.unwrap_or_else(|| panic!("{what}: closed"));
+        let bind = edge.bind();
+        let answer = edge.send(&of(&bind, lie)).await.unwrap_or_else(|| panic!("{what}: closed"));
         // 501 for an encoding that Envoy does not have.
         assert!(matches!(answer.status, 400 | 413 | 501), "{what}: {} {}", answer.status, answer.text());
-        stage.check(
+        edge.check(
             what,
             &bind,
             Some(&answer),
@@ -196,58 +196,58 @@ async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
     }
 
     // Too short: the rest is no request.
-    let bind = stage.bind();
-    let mut wire = Wire::open(stage.envoy.address()).await;
+    let bind = edge.bind();
+    let mut wire = Wire::open(edge.envoy.address()).await;
     let answer = wire.ask(&of(&bind, |n| format!("content-length: {}\r\n", n - 10))).await;
-    stage.check("too short", &bind, answer.as_ref(), EMPTY);
+    edge.check("too short", &bind, answer.as_ref(), EMPTY);
     if let Some(answer) = wire.answer().await {
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
 
     // Too long: it waits for the rest, and is told so in time.
-    let bind = stage.bind();
-    let answer = stage.send(&of(&bind, |n| format!("content-length: {}\r\n", n + 1))).await.expect("an answer");
-    stage.check("too long", &bind, Some(&answer), Expected::Envoy(answer.status));
+    let bind = edge.bind();
+    let answer = edge.send(&of(&bind, |n| format!("content-length: {}\r\n", n + 1))).await.expect("an answer");
+    edge.check("too long", &bind, Some(&answer), Expected::Envoy(answer.status));
     assert!(matches!(answer.status, 408 | 504), "{}", answer.status);
 
     // Chunks that lie.
     for end in ["", "5\r\nabc\r\n0\r\n\r\n", "-1\r\n\r\n", "zz\r\n\r\n", "ffffffffffffffffff\r\n"] {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let body = [chunks(&bind.body(), 100), end.as_bytes().to_vec()].concat();
-        let answer = stage.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
+        let answer = edge.send(&framed(&bind, "transfer-encoding: chunked\r\n", &body)).await;
         if let Some(answer) = answer {
             assert!(matches!(answer.status, 400 | 408 | 504), "{end:?}: {}", answer.status);
-            stage.check(end, &bind, Some(&answer), Expected::Envoy(answer.status));
+            edge.check(end, &bind, Some(&answer), Expected::Envoy(answer.status));
         }
-        assert_eq!(stage.decision.requests_for(&bind.device_sn).len(), 0, "{end:?}");
+        assert_eq!(edge.decision.requests_for(&bind.device_sn).len(), 0, "{end:?}");
     }
 
     // Broken off before the end of the body, after each eighth of it.
     for eighths in 0..8 {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let (bytes, body) = (bind.bytes(&[]), bind.body().len());
-        let mut wire = Wire::open(stage.envoy.address()).await;
+        let mut wire = Wire::open(edge.envoy.address()).await;
         wire.write(&bytes[..bytes.len() - body + body * eighths / 8]).await;
         drop(wire);
-        assert_eq!(stage.decision.requests_for(&bind.device_sn).len(), 0);
+        assert_eq!(edge.decision.requests_for(&bind.device_sn).len(), 0);
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn an_announced_length_beyond_32_bits_is_too_large_at_once() {
-    let stage = stage().await;
+    let edge = start().await;
     for length in ["4294967296", "5000000000", "9223372036854775807"] {
-        let bind = stage.bind();
-        let answer = stage.send(&framed(&bind, &format!("content-length: {length}\r\n"), b"")).await;
-        stage.check(length, &bind, answer.as_ref(), TOO_LARGE);
+        let bind = edge.bind();
+        let answer = edge.send(&framed(&bind, &format!("content-length: {length}\r\n"), b"")).await;
+        edge.check(length, &bind, answer.as_ref(), TOO_LARGE);
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn an_envelope_made_to_hurt_is_read_in_one_way_or_refused() {
-    let stage = stage().await;
+    let edge = start().await;
     type Make = Box<dyn Fn(&str) -> String>;
     type Plain = fn(&str) -> String;
     let deep = |open: &str, close: &str, depth: usize| format!("{}{}", open.repeat(depth), close.repeat(depth));
@@ -321,22 +321,22 @@ async fn an_envelope_made_to_hurt_is_read_in_one_way_or_refused() {
     let one_way = one_way.into_iter().map(|(what, make)| -> (_, _, Make) { (what, EMPTY, Box::new(make)) });
     let cases = cases.into_iter().chain(one_way);
     for (what, expected, make) in cases {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let body = make(&bind.request.encrypt);
         assert!(body.len() <= MAX_BODY, "{what}: {} bytes would be refused unread", body.len());
-        let answer = stage.send(&wire::request("POST", bind.target().as_bytes(), &[], body.as_bytes())).await;
-        stage.check(what, &bind, answer.as_ref(), expected);
+        let answer = edge.send(&wire::request("POST", bind.target().as_bytes(), &[], body.as_bytes())).await;
+        edge.check(what, &bind, answer.as_ref(), expected);
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn a_signed_message_of_great_depth_costs_no_stack() {
-    let stage = stage().await;
-    let account = &stage.account;
+    let edge = start().await;
+    let account = &edge.account;
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let insert = |at: &str, value: &str| {
-        let mut bind = stage.bind();
+        let mut bind = edge.bind();
         let message = String::from_utf8(bind.message.clone()).unwrap();
         bind.message = message.replacen(at, &format!("{at}{value},"), 1).into_bytes();
         assert!(bind.message.len() > message.len(), "{at} is there");
@@ -358,9 +358,9 @@ async fn a_signed_message_of_great_depth_costs_no_stack() {
             Refused(400, "not_a_callback"),
         ),
     ] {
-        let answer = stage.send(&bind.bytes(&[])).await;
+        let answer = edge.send(&bind.bytes(&[])).await;
         // The backend's own reader gives up on such depth, so the bodies are compared.
-        let saw = stage.decision.requests().iter().filter(|request| request.body == bind.message).count();
+        let saw = edge.decision.requests().iter().filter(|request| request.body == bind.message).count();
         let answer = answer.unwrap_or_else(|| panic!("{what}: closed"));
         match expected {
             Refused(status, word) => {
@@ -369,5 +369,5 @@ async fn a_signed_message_of_great_depth_costs_no_stack() {
             _ => assert_eq!((answer.decrypt(account).unwrap().errcode(), saw), (Some(0), 1), "{what}"),
         }
     }
-    stage.close().await;
+    edge.end().await;
 }

@@ -1,22 +1,23 @@
 //! Crowds: many who come and say nothing, or begin and do not end, beside callbacks that must be
 //! served as ever.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use testbed::waiting::until;
 use testbed::wecom::Client;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::wire::{self, Wire};
-use crate::{Bound, Stage};
+use crate::{Bound, Edge};
 
 const CROWD: usize = 1000;
 
-async fn crowd(stage: &Stage, say: impl Fn(usize) -> Vec<u8>) -> Vec<Wire> {
+async fn crowd(edge: &Edge, say: impl Fn(usize) -> Vec<u8>) -> Vec<Wire> {
     let mut crowd = Vec::new();
     for n in 0..CROWD {
-        let mut wire = Wire::open(stage.envoy.address()).await;
+        let mut wire = Wire::open(edge.envoy.address()).await;
         let words = say(n);
         if !words.is_empty() {
             assert!(wire.write(&words).await);
@@ -27,26 +28,24 @@ async fn crowd(stage: &Stage, say: impl Fn(usize) -> Vec<u8>) -> Vec<Wire> {
 }
 
 /// Ten callbacks on new connections, one after the other; WeCom's patience is 3 s.
-async fn callbacks_are_served(stage: &Stage, meanwhile: &str) {
+async fn callbacks_are_served(edge: &Edge, meanwhile: &str) {
     for _ in 0..10 {
-        let bind = stage.bind();
-        let answer = Client::http1().send(&stage.url(), &bind.request).await.unwrap();
-        stage.check(meanwhile, &bind, Some(&answer), Bound);
+        let bind = edge.bind();
+        let answer = Client::http1().send(&edge.url(), &bind.request).await.unwrap();
+        edge.check(meanwhile, &bind, Some(&answer), Bound);
         assert!(answer.elapsed < Duration::from_secs(3), "{meanwhile}: {:?}", answer.elapsed);
     }
 }
 
 /// Waits until a gauge is no larger than that.
-async fn falls_to(stage: &Stage, gauge: &str, most: u64) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let now = stage.envoy.stat(gauge).await.unwrap_or_else(|| panic!("no gauge {gauge}"));
-        if now <= most {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{gauge} stays at {now}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn falls_to(edge: &Edge, gauge: &str, most: u64) {
+    let (what, mut now) = (format!("{gauge} was {most} or less"), 0);
+    let fallen = until(&what, async || {
+        now = edge.envoy.stat(gauge).await.unwrap_or_else(|| panic!("no gauge {gauge}"));
+        now <= most
+    });
+    let fallen = fallen.await;
+    fallen.unwrap_or_else(|error| panic!("{error:#}: it is {now}"));
 }
 
 const CONNECTIONS: &str = "http.edge.downstream_cx_active";
@@ -54,23 +53,23 @@ const REQUESTS: &str = "http.edge.downstream_rq_active";
 
 #[tokio::test]
 async fn a_crowd_that_stalls_hinders_nobody_and_leaves_nothing_behind() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
-    let before = stage.envoy.stat(CONNECTIONS).await.unwrap();
+    let edge = Edge::start().await;
+    let before = edge.envoy.stat(CONNECTIONS).await.unwrap();
 
-    let idle = crowd(&stage, |_| Vec::new()).await;
-    callbacks_are_served(&stage, "a thousand idle connections").await;
+    let idle = crowd(&edge, |_| Vec::new()).await;
+    callbacks_are_served(&edge, "a thousand idle connections").await;
 
     // Stuck in the request line, in the headers, before the body, in the body, in turn.
-    let half_sent = crowd(&stage, |n| {
-        let bind = stage.bind();
+    let half_sent = crowd(&edge, |n| {
+        let bind = edge.bind();
         let (bytes, body) = (bind.bytes(&[]), bind.body().len());
         let head = bytes.len() - body;
         bytes[..[20, head - 10, head, head + body / 2, head + body - 1][n % 5]].to_vec()
     })
     .await;
-    callbacks_are_served(&stage, "a thousand half-sent requests").await;
+    callbacks_are_served(&edge, "a thousand half-sent requests").await;
 
-    let asked = stage.decision.count();
+    let asked = edge.decision.count();
     let mut ends = JoinSet::new();
     for mut wire in half_sent {
         ends.spawn(async move { wire.answer().await });
@@ -88,30 +87,30 @@ async fn a_crowd_that_stalls_hinders_nobody_and_leaves_nothing_behind() {
     }
     assert_eq!(told + closed, CROWD);
     assert!(told > CROWD / 2, "{closed} were closed without a word");
-    assert_eq!(stage.decision.count(), asked, "half a bind reached the decision endpoint");
+    assert_eq!(edge.decision.count(), asked, "half a bind reached the decision endpoint");
 
     // A crowd that leaves in the middle of its requests.
-    let leaving = crowd(&stage, |n| {
-        let bytes = stage.bind().bytes(&[]);
+    let leaving = crowd(&edge, |n| {
+        let bytes = edge.bind().bytes(&[]);
         bytes[..bytes.len() - 1 - n % 100].to_vec()
     })
     .await;
     drop(leaving);
     drop(idle);
-    callbacks_are_served(&stage, "after the crowds").await;
-    falls_to(&stage, REQUESTS, 0).await;
-    falls_to(&stage, CONNECTIONS, before).await;
-    assert_eq!(stage.decision.count(), asked + 10);
-    stage.close().await;
+    callbacks_are_served(&edge, "after the crowds").await;
+    falls_to(&edge, REQUESTS, 0).await;
+    falls_to(&edge, CONNECTIONS, before).await;
+    assert_eq!(edge.decision.count(), asked + 10);
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn slow_senders_do_not_slow_down_the_others() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     let mut slow = JoinSet::new();
     for _ in 0..50 {
-        let mut wire = Wire::open(stage.envoy.address()).await;
-        let bind = stage.bind();
+        let mut wire = Wire::open(edge.envoy.address()).await;
+        let bind = edge.bind();
         slow.spawn(async move {
             let (bytes, body) = (bind.bytes(&[]), bind.body().len());
             wire.write(&bytes[..bytes.len() - body]).await;
@@ -134,9 +133,9 @@ async fn slow_senders_do_not_slow_down_the_others() {
     let mut served = 0;
     let mut ended = None;
     while ended.is_none() {
-        let bind = stage.bind();
-        let answer = client.send(&stage.url(), &bind.request).await.unwrap();
-        assert_eq!(answer.decrypt(&stage.account).unwrap().errcode(), Some(0));
+        let bind = edge.bind();
+        let answer = client.send(&edge.url(), &bind.request).await.unwrap();
+        assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0));
         assert!(answer.elapsed < Duration::from_secs(3), "{:?}", answer.elapsed);
         served += 1;
         tokio::time::sleep(Duration::from_millis(10)).await; // a pace, nothing is waited for
@@ -145,28 +144,28 @@ async fn slow_senders_do_not_slow_down_the_others() {
     assert!(served > 20, "only {served}");
     while let Some(end) = ended {
         let (bind, answer) = end.unwrap();
-        assert_eq!(stage.decision.requests_for(&bind.device_sn).len(), 0);
+        assert_eq!(edge.decision.requests_for(&bind.device_sn).len(), 0);
         if let Some(answer) = answer {
             assert!(matches!(answer.status, 408 | 503 | 504), "{} {}", answer.status, answer.text());
         }
         ended = slow.join_next().await;
     }
-    falls_to(&stage, REQUESTS, 0).await;
-    stage.close().await;
+    falls_to(&edge, REQUESTS, 0).await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn clients_that_never_read_their_answers_hold_nothing_for_long() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
-    let before = stage.envoy.stat(CONNECTIONS).await.unwrap();
+    let edge = Edge::start().await;
+    let before = edge.envoy.stat(CONNECTIONS).await.unwrap();
     let mut unread = Vec::new();
     for n in 0..40 {
-        let connection = TcpStream::connect(stage.envoy.address()).await.unwrap();
+        let connection = TcpStream::connect(edge.envoy.address()).await.unwrap();
         // No window, so no body of an answer can ever be sent.
         let (mut sender, connection) =
             h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(connection).await.unwrap();
         let driver = tokio::spawn(connection);
-        let bind = stage.bind();
+        let bind = edge.bind();
         let forged = if n % 2 == 0 { "" } else { "0" };
         let uri = format!("http://edge.example{}{forged}", bind.target());
         let (response, mut body) = sender.send_request(http::Request::post(uri).body(()).unwrap(), false).unwrap();
@@ -177,26 +176,26 @@ async fn clients_that_never_read_their_answers_hold_nothing_for_long() {
         }
         unread.push((sender, response, body, driver));
     }
-    stage.decision.wait_for(10).await.unwrap();
-    callbacks_are_served(&stage, "beside answers that nobody reads").await;
+    edge.decision.wait_for(10).await.unwrap();
+    callbacks_are_served(&edge, "beside answers that nobody reads").await;
     // They end, though their clients are still there.
-    falls_to(&stage, REQUESTS, 0).await;
+    falls_to(&edge, REQUESTS, 0).await;
     for (_, _, _, driver) in &unread {
         driver.abort();
     }
     drop(unread);
-    falls_to(&stage, CONNECTIONS, before).await;
-    assert_eq!(stage.decision.count(), 20);
-    stage.close().await;
+    falls_to(&edge, CONNECTIONS, before).await;
+    assert_eq!(edge.decision.count(), 20);
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn a_crowd_of_forgers_costs_them_and_not_the_others() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
-    let address = stage.envoy.address();
+    let edge = Edge::start().await;
+    let address = edge.envoy.address();
     let mut forgers = JoinSet::new();
     for _ in 0..8 {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let forged = wire::request("POST", format!("{}0", bind.target()).as_bytes(), &[], &bind.body());
         forgers.spawn(async move {
             let mut wire = Wire::open(address).await;
@@ -206,10 +205,10 @@ async fn a_crowd_of_forgers_costs_them_and_not_the_others() {
             }
         });
     }
-    callbacks_are_served(&stage, "beside forgers").await;
+    callbacks_are_served(&edge, "beside forgers").await;
     while let Some(end) = forgers.join_next().await {
         end.unwrap();
     }
-    assert_eq!(stage.decision.count(), 10);
-    stage.close().await;
+    assert_eq!(edge.decision.count(), 10);
+    edge.end().await;
 }

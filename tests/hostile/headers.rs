@@ -1,7 +1,7 @@
 //! Headers that are no text, and headers that claim what only the filter may say.
 
 use crate::wire::{self, Wire};
-use crate::{Bound, Expected, Refused, Stage};
+use crate::{Bound, Edge, Expected, Refused};
 
 /// Everything the filter reads, everything Envoy reads, and what clients send anyway.
 const NAMES: [&str; 22] = [
@@ -31,30 +31,30 @@ const NAMES: [&str; 22] = [
 
 #[tokio::test]
 async fn header_values_that_are_no_utf8_neither_break_the_filter_nor_travel_on() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
-    let mut wire = Wire::open(stage.envoy.address()).await;
+    let edge = Edge::start().await;
+    let mut wire = Wire::open(edge.envoy.address()).await;
     let mut values: Vec<Vec<u8>> = (0x80..=0xff).map(|byte| vec![byte]).collect();
     values.extend([b"\xff\xfe".to_vec(), b"ok \xc3\x28 \xff".to_vec(), b"\xf4\x90\x80\x80".to_vec()]);
     for value in &values {
-        let bind = stage.bind();
+        let bind = edge.bind();
         // In all of them at once, on one connection.
         let headers: Vec<_> = NAMES.iter().map(|name| (*name, value.as_slice())).collect();
         let answer = wire.ask(&bind.bytes(&headers)).await;
-        stage.check(&format!("{value:x?} in every header"), &bind, answer.as_ref(), Bound);
+        edge.check(&format!("{value:x?} in every header"), &bind, answer.as_ref(), Bound);
     }
     for name in NAMES {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let answer = wire.ask(&bind.bytes(&[(name, b"\xff\xfe")])).await;
-        stage.check(&format!("fffe in {name}"), &bind, answer.as_ref(), Bound);
+        edge.check(&format!("fffe in {name}"), &bind, answer.as_ref(), Bound);
     }
-    for request in stage.decision.requests() {
+    for request in edge.decision.requests() {
         for (name, value) in &request.headers {
             assert!(value.is_ascii(), "the decision endpoint got {name}: {value:x?}");
         }
     }
 
     // A refusal quotes the request's id, unless it is unfit.
-    let bind = stage.bind();
+    let bind = edge.bind();
     let forged = wire::request(
         "POST",
         bind.target().replace("nonce=", "nonce=1").as_bytes(),
@@ -62,38 +62,38 @@ async fn header_values_that_are_no_utf8_neither_break_the_filter_nor_travel_on()
         &bind.body(),
     );
     let answer = wire.ask(&forged).await;
-    stage.check("a forged bind under an unfit id", &bind, answer.as_ref(), Refused(403, "bad_signature"));
-    stage.close().await;
+    edge.check("a forged bind under an unfit id", &bind, answer.as_ref(), Refused(403, "bad_signature"));
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn what_no_header_may_hold_is_refused_by_envoy() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     for byte in (0x00..=0x08).chain(0x0b..=0x1f).chain([0x7f]).filter(|byte| *byte != b'\r') {
-        let bind = stage.bind();
-        let answer = stage.send(&bind.bytes(&[("x-request-id", &[b'a', byte, b'b'])])).await;
-        stage.check(&format!("{byte:#x} in a header"), &bind, answer.as_ref(), Expected::Envoy(400));
+        let bind = edge.bind();
+        let answer = edge.send(&bind.bytes(&[("x-request-id", &[b'a', byte, b'b'])])).await;
+        edge.check(&format!("{byte:#x} in a header"), &bind, answer.as_ref(), Expected::Envoy(400));
     }
     for (name, value) in
         [("host", b"\xff\xfe".as_slice()), ("host", b"a b"), ("\u{e9}", b"1"), ("a b", b"1"), ("", b"1"), ("x\0", b"1")]
     {
-        let bind = stage.bind();
-        let answer = stage.send(&bind.bytes(&[(name, value)])).await;
-        stage.check(&format!("{name:?}: {value:x?}"), &bind, answer.as_ref(), Expected::Envoy(400));
+        let bind = edge.bind();
+        let answer = edge.send(&bind.bytes(&[(name, value)])).await;
+        edge.check(&format!("{name:?}: {value:x?}"), &bind, answer.as_ref(), Expected::Envoy(400));
     }
     // Too many, and too long.
-    let bind = stage.bind();
+    let bind = edge.bind();
     let many: Vec<(&str, &[u8])> = vec![("x-anything", b"1"); 200];
-    let answer = stage.send(&bind.bytes(&many)).await;
-    stage.check("200 headers", &bind, answer.as_ref(), Expected::Envoy(431));
-    let answer = stage.send(&bind.bytes(&[("x-anything", &vec![b'a'; 100_000])])).await;
-    stage.check("a header of 100 kB", &bind, answer.as_ref(), Expected::Envoy(431));
-    stage.close().await;
+    let answer = edge.send(&bind.bytes(&many)).await;
+    edge.check("200 headers", &bind, answer.as_ref(), Expected::Envoy(431));
+    let answer = edge.send(&bind.bytes(&[("x-anything", &vec![b'a'; 100_000])])).await;
+    edge.check("a header of 100 kB", &bind, answer.as_ref(), Expected::Envoy(431));
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn headers_of_the_caller_are_not_believed() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     let claims: [(&str, &[u8]); 13] = [
         ("x-wecom-event", b"unbind"),
         ("x-wecom-req-id", b"another"),
@@ -109,16 +109,16 @@ async fn headers_of_the_caller_are_not_believed() {
         ("content-encoding", b"gzip"),
         ("cookie", b"secret=1"),
     ];
-    let bind = stage.bind();
-    let answer = stage.send(&bind.bytes(&claims)).await;
-    stage.check("with claims", &bind, answer.as_ref(), Bound);
-    let saw = stage.decision.requests_for(&bind.device_sn).remove(0);
+    let bind = edge.bind();
+    let answer = edge.send(&bind.bytes(&claims)).await;
+    edge.check("with claims", &bind, answer.as_ref(), Bound);
+    let saw = edge.decision.requests_for(&bind.device_sn).remove(0);
     assert_eq!(saw.header_text("x-wecom-event"), Some("bind"));
-    assert_eq!(saw.header_text("x-wecom-receive-id"), Some(stage.account.receive_id()));
+    assert_eq!(saw.header_text("x-wecom-receive-id"), Some(edge.account.receive_id()));
     assert_eq!(saw.header_text("x-wecom-req-id"), saw.req_id().as_deref());
     assert_eq!(saw.header_text("idempotency-key"), saw.req_id().as_deref());
     for (name, value) in claims {
         assert!(saw.headers.iter().all(|header| *header != (name.to_owned(), value.to_vec())), "{name} travelled on");
     }
-    stage.close().await;
+    edge.end().await;
 }

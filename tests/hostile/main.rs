@@ -22,22 +22,25 @@ mod secrets;
 mod vectors;
 mod wire;
 
-use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy};
+use std::ops::Deref;
+
+use testbed::backend::Behaviour;
+use testbed::edge::{PATH, Setup};
+use testbed::envoy::Bootstrap;
 use testbed::wecom::{Account, Answer, Client, Event, Message, Request, random_id};
 
 use wire::Wire;
 
-/// Where callbacks go in the repository's `envoy.yaml`.
-const PATH: &str = "/suite/receive";
+/// The fixture. The decision endpoint answers everything with errcode 0, so that what gets through
+/// shows.
+struct Edge(testbed::edge::Edge);
 
-/// An Envoy, the endpoint that decides about binds, and the backend behind all other paths.
-struct Stage {
-    envoy: Envoy,
-    /// Answers everything with errcode 0: what gets through shows.
-    decision: Backend,
-    other: Backend,
-    account: Account,
+impl Deref for Edge {
+    type Target = testbed::edge::Edge;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// A good bind of this moment, to be spoilt.
@@ -59,26 +62,22 @@ enum Expected {
 }
 use Expected::{Bound, Refused};
 
-impl Stage {
-    async fn set(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
-        Self::set_for(Account::demo(), change).await
+impl Edge {
+    /// Starts everything, the configuration as it is shipped.
+    async fn start() -> Self {
+        Self::start_with(|bootstrap| bootstrap).await
     }
 
-    async fn set_for(account: Account, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
-        let decision = Backend::start().await.unwrap();
-        decision.always(Behaviour::verdict(0));
-        let other = Backend::start().await.unwrap();
-        let bootstrap = Bootstrap::example()
-            .unwrap()
-            .cluster("decision", decision.port())
-            .cluster("backend", other.port())
-            .account(&account);
-        let envoy = Envoy::start(change(bootstrap)).await.unwrap();
-        Self { envoy, decision, other, account }
+    /// Starts everything, the configuration changed.
+    async fn start_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+        Self::start_for(Account::demo(), change).await
     }
 
-    fn url(&self) -> String {
-        self.envoy.url(PATH)
+    /// The same with another account's secrets.
+    async fn start_for(account: Account, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+        let edge = Setup::example().unwrap().account(account).start_with(change).await.unwrap();
+        edge.decision.always(Behaviour::verdict(0));
+        Self(edge)
     }
 
     fn bind(&self) -> Bind {
@@ -117,18 +116,17 @@ impl Stage {
                 assert_eq!(saw.len(), 0, "{what}: it reached the decision endpoint");
             }
         }
-        assert_eq!(self.other.count(), 0, "{what}: it reached the backend of other paths");
+        assert_eq!(self.backend.count(), 0, "{what}: it reached the backend of other paths");
     }
 
-    /// The end of every scene: callbacks are still served, on both workers, and Envoy is well.
-    async fn close(self) {
+    /// Ends a test: callbacks are still served, on both workers, and nothing went wrong.
+    async fn end(self) {
         for _ in 0..6 {
             let bind = self.bind();
             let answer = Client::http1().send(&self.url(), &bind.request).await.unwrap(); // a new connection each
             self.check("a good bind afterwards", &bind, Some(&answer), Bound);
         }
-        self.envoy.assert_clean().await;
-        self.envoy.stop().await.unwrap();
+        self.0.end().await.unwrap();
     }
 }
 

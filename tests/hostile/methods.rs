@@ -3,11 +3,11 @@
 use testbed::wecom::Client;
 
 use crate::wire::{self, Wire};
-use crate::{Bound, Expected, PATH, Refused, Stage};
+use crate::{Bound, Edge, Expected, PATH, Refused};
 
 #[tokio::test]
 async fn another_method_is_refused_whatever_it_carries() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     for (method, expected) in [
         ("PUT", Refused(405, "bad_method")),
         ("DELETE", Refused(405, "bad_method")),
@@ -21,20 +21,20 @@ async fn another_method_is_refused_whatever_it_carries() {
         ("NONSENSE", Expected::Envoy(400)),
         ("P\u{d6}ST", Expected::Envoy(400)),
     ] {
-        let bind = stage.bind();
-        let answer = stage.send(&wire::request(method, bind.target().as_bytes(), &[], &bind.body())).await;
-        stage.check(method, &bind, answer.as_ref(), expected);
+        let bind = edge.bind();
+        let answer = edge.send(&wire::request(method, bind.target().as_bytes(), &[], &bind.body())).await;
+        edge.check(method, &bind, answer.as_ref(), expected);
     }
 
     // It has no body by nature, so its status must say no.
-    let bind = stage.bind();
-    let head = stage.send(&wire::request("HEAD", bind.target().as_bytes(), &[], b"")).await.unwrap();
+    let bind = edge.bind();
+    let head = edge.send(&wire::request("HEAD", bind.target().as_bytes(), &[], b"")).await.unwrap();
     assert_eq!(head.status, 405);
     assert_eq!(head.header("allow"), Some("GET, POST"));
 
     // To a proxy, as one asks for a tunnel; Envoy has none.
     for target in [PATH, "edge.example:443", &bind.target()] {
-        let answer = stage.send(&wire::request("CONNECT", target.as_bytes(), &[], b"")).await;
+        let answer = edge.send(&wire::request("CONNECT", target.as_bytes(), &[], b"")).await;
         if let Some(answer) = answer {
             assert!(answer.status >= 400, "CONNECT {target}: {}", answer.status);
         }
@@ -42,30 +42,30 @@ async fn another_method_is_refused_whatever_it_carries() {
 
     // HTTP/2 lets any word pass as a method.
     for method in ["post", "Get", "BIND", "CONNECT-UDP"] {
-        let bind = stage.bind();
-        let answer = Client::http2().send(&stage.url(), &bind.request.clone().with_method(method)).await;
+        let bind = edge.bind();
+        let answer = Client::http2().send(&edge.url(), &bind.request.clone().with_method(method)).await;
         match answer {
             Ok(answer) => {
                 let expected = match answer.rejection() {
                     Some(_) => Refused(405, "bad_method"),
                     None => Expected::Envoy(400),
                 };
-                stage.check(method, &bind, Some(&answer), expected);
+                edge.check(method, &bind, Some(&answer), expected);
             }
-            Err(_) => assert_eq!(stage.decision.requests_for(&bind.device_sn).len(), 0, "{method} over HTTP/2"),
+            Err(_) => assert_eq!(edge.decision.requests_for(&bind.device_sn).len(), 0, "{method} over HTTP/2"),
         }
     }
 
     // A captured bind, sent again as a verification, prints nothing.
-    let bind = stage.bind();
-    let answer = Client::http1().send(&stage.url(), &bind.request.clone().into_get()).await.unwrap();
-    stage.check("a bind as GET", &bind, Some(&answer), Refused(403, "not_an_echo"));
-    stage.close().await;
+    let bind = edge.bind();
+    let answer = Client::http1().send(&edge.url(), &bind.request.clone().into_get()).await.unwrap();
+    edge.check("a bind as GET", &bind, Some(&answer), Refused(403, "not_an_echo"));
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn a_path_is_the_callbacks_or_leads_nowhere() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     const MISSED: Expected = Refused(503, "filter_missing"); // the route behind the filter
     for (path, expected) in [
         (PATH, Bound),
@@ -104,11 +104,11 @@ async fn a_path_is_the_callbacks_or_leads_nowhere() {
         ("*", Expected::Envoy(400)),
         ("/suite/receive%ff\u{ff}", Expected::Envoy(400)),
     ] {
-        let bind = stage.bind();
+        let bind = edge.bind();
         let target = format!("{path}?{}", bind.request.query_text());
-        let mut wire = Wire::open(stage.envoy.address()).await;
+        let mut wire = Wire::open(edge.envoy.address()).await;
         let answer = wire.ask(&wire::request("POST", target.as_bytes(), &[], &bind.body())).await;
-        stage.check(path, &bind, answer.as_ref(), expected);
+        edge.check(path, &bind, answer.as_ref(), expected);
     }
-    stage.close().await;
+    edge.end().await;
 }

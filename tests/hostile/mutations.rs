@@ -16,7 +16,7 @@ use testbed::wecom::{Account, Event, Message, random_id, unix_now};
 use tokio::task::JoinSet;
 
 use crate::wire::{self, Wire};
-use crate::{PATH, Stage};
+use crate::{Edge, PATH};
 
 const LANES: u64 = 4;
 const PER_LANE: usize = 1000;
@@ -278,10 +278,10 @@ struct Seen {
 
 #[tokio::test]
 async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     // What is no bind any more gets its answer encrypted too, so that nothing may be `success`.
-    stage.other.always(testbed::backend::Behaviour::verdict(0));
-    let (seed, account, address) = (seed(), Arc::new(stage.account.clone()), stage.envoy.address());
+    edge.backend.always(testbed::backend::Behaviour::verdict(0));
+    let (seed, account, address) = (seed(), Arc::new(edge.account.clone()), edge.envoy.address());
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
         let account = Arc::clone(&account);
@@ -331,7 +331,7 @@ async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
     }
 
     let mut arrived: HashMap<Vec<u8>, usize> = HashMap::new();
-    for request in stage.decision.requests().into_iter().chain(stage.other.requests()) {
+    for request in edge.decision.requests().into_iter().chain(edge.backend.requests()) {
         *arrived.entry(request.body).or_default() += 1;
     }
     let proven: HashSet<_> = seen.iter().filter_map(|one| one.proven.as_ref()).collect();
@@ -348,6 +348,6 @@ async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
     // The changes are small enough for some to pass, and large enough for most not to.
     assert_eq!(approved, arrived.len(), "seed {seed}: an upstream was asked, and its yes got lost");
     assert!((50..seen.len() / 2).contains(&approved), "seed {seed}: {approved} of {} passed", seen.len());
-    stage.other.forget();
-    stage.close().await;
+    edge.backend.forget();
+    edge.end().await;
 }

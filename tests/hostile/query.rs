@@ -1,13 +1,13 @@
 //! Queries bent in every way that leaves the rest of a good bind as it was.
 
 use crate::wire;
-use crate::{Bind, Bound, Expected, Refused, Stage};
+use crate::{Bind, Bound, Edge, Expected, Refused};
 
 /// A good bind with the query that `bend` makes of its own.
-async fn send(stage: &Stage, bend: impl Fn(&Bind) -> Vec<u8>) -> (Bind, Option<testbed::wecom::Answer>) {
-    let bind = stage.bind();
+async fn send(edge: &Edge, bend: impl Fn(&Bind) -> Vec<u8>) -> (Bind, Option<testbed::wecom::Answer>) {
+    let bind = edge.bind();
     let target = [crate::PATH.as_bytes(), b"?", &bend(&bind)].concat();
-    let answer = stage.send(&wire::request("POST", &target, &[], &bind.body())).await;
+    let answer = edge.send(&wire::request("POST", &target, &[], &bind.body())).await;
     (bind, answer)
 }
 
@@ -16,7 +16,7 @@ const FORGED: Expected = Refused(403, "bad_signature");
 
 #[tokio::test]
 async fn a_bent_query_is_read_in_one_way_or_refused() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     type Bend = Box<dyn Fn(&Bind) -> String>;
     let with = |change: fn(&str) -> String| -> Bend { Box::new(move |bind| change(&bind.request.query_text())) };
@@ -110,25 +110,25 @@ async fn a_bent_query_is_read_in_one_way_or_refused() {
         ),
     ];
     for (what, expected, bend) in &cases {
-        let (bind, answer) = send(&stage, |bind| bend(bind).into_bytes()).await;
-        stage.check(what, &bind, answer.as_ref(), *expected);
+        let (bind, answer) = send(&edge, |bind| bend(bind).into_bytes()).await;
+        edge.check(what, &bind, answer.as_ref(), *expected);
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn raw_bytes_in_a_query_are_refused() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     for byte in (0x80..=0xff).step_by(5).chain([0x00, 0x01, 0x0b, 0x7f, 0xfe, 0xff]) {
-        let (bind, answer) = send(&stage, |bind| [bind.request.query_text().as_bytes(), &[byte]].concat()).await;
-        stage.check(&format!("{byte:#x} in the query"), &bind, answer.as_ref(), Expected::Envoy(400));
+        let (bind, answer) = send(&edge, |bind| [bind.request.query_text().as_bytes(), &[byte]].concat()).await;
+        edge.check(&format!("{byte:#x} in the query"), &bind, answer.as_ref(), Expected::Envoy(400));
     }
-    stage.close().await;
+    edge.end().await;
 }
 
 #[tokio::test]
 async fn long_queries_cost_no_more_than_their_length() {
-    let stage = Stage::set(|bootstrap| bootstrap).await;
+    let edge = Edge::start().await;
     let around = |filler: &str, count: usize| {
         let filler = filler.repeat(count);
         move |bind: &Bind| format!("{filler}{}", bind.request.query_text()).into_bytes()
@@ -141,8 +141,8 @@ async fn long_queries_cost_no_more_than_their_length() {
         ("a nonce of 50 kB", around("nonce=", 8_000), BAD),
         ("70 kB", around("a=1&", 17_500), Expected::Envoy(431)),
     ] {
-        let (bind, answer) = send(&stage, bend).await;
-        stage.check(what, &bind, answer.as_ref(), expected);
+        let (bind, answer) = send(&edge, bend).await;
+        edge.check(what, &bind, answer.as_ref(), expected);
     }
-    stage.close().await;
+    edge.end().await;
 }

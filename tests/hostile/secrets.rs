@@ -10,7 +10,7 @@ use testbed::wecom::{Account, Client, Event, Message, random_id, unix_now};
 use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::wire::Wire;
-use crate::{Bound, Stage};
+use crate::{Bound, Edge};
 
 /// An account whose secrets stand nowhere else in the world.
 fn account() -> Account {
@@ -64,14 +64,14 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-async fn assert_absent_everywhere(stage: &Stage, markers: &Markers) {
+async fn assert_absent_everywhere(edge: &Edge, markers: &Markers) {
     for page in ["/stats", "/stats/prometheus", "/config_dump", "/clusters", "/listeners", "/server_info"] {
-        let shown = stage.envoy.admin(page).await.unwrap();
+        let shown = edge.envoy.admin(page).await.unwrap();
         assert!(shown.status == 200 && !shown.body.is_empty(), "{page}");
         markers.assert_absent(page, &shown.body);
     }
     // The log, the access log, and whatever else was written.
-    for (name, bytes) in files(stage.envoy.folder()) {
+    for (name, bytes) in files(edge.envoy.folder()) {
         markers.assert_absent(&name, &bytes);
     }
 }
@@ -82,14 +82,14 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     let account = account();
     markers.with("the token", account.token().to_owned());
     markers.with("the EncodingAESKey", account.encoding_aes_key().to_owned());
-    let stage =
-        Stage::set_for(account, |bootstrap| bootstrap.log_level("trace").component_log_level("wasm:trace")).await;
-    let (account, client, url) = (&stage.account, Client::http1(), stage.url());
-    let mut secret_bind = |stage: &Stage| {
+    let edge =
+        Edge::start_for(account, |bootstrap| bootstrap.log_level("trace").component_log_level("wasm:trace")).await;
+    let (account, client, url) = (&edge.account, Client::http1(), edge.url());
+    let mut secret_bind = |edge: &Edge| {
         let (auth_code, verif_code, other) =
             (markers.random("auth_code"), markers.random("verif_code"), markers.random("a member of the plaintext"));
         let account = markers.random("a member of base_info");
-        stage.bind_with(|event| {
+        edge.bind_with(|event| {
             event
                 .set("auth_code", auth_code)
                 .set("verif_code", verif_code)
@@ -99,15 +99,15 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     };
 
     // Served, and again; over both protocols.
-    let bind = secret_bind(&stage);
+    let bind = secret_bind(&edge);
     for client in [Client::http1(), Client::http2(), Client::http1()] {
         let answer = client.send(&url, &bind.request).await.unwrap();
-        stage.check("a bind", &bind, Some(&answer), Bound);
+        edge.check("a bind", &bind, Some(&answer), Bound);
     }
     // Refused in words, failed in every manner, and again.
-    let in_words = secret_bind(&stage);
+    let in_words = secret_bind(&edge);
     let words = random_id();
-    stage.decision.on_device(&in_words.device_sn, Behaviour::verdict_with(4, &words));
+    edge.decision.on_device(&in_words.device_sn, Behaviour::verdict_with(4, &words));
     let answer = client.send(&url, &in_words.request).await.unwrap();
     assert_eq!(answer.decrypt(account).unwrap().errmsg().as_deref(), Some(words.as_str()));
     let broken = random_id();
@@ -120,25 +120,25 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
         Behaviour::json(format!("{{\"errcode\":\"{broken}\"}}")),
         Behaviour::garbage(),
     ] {
-        let bind = secret_bind(&stage);
-        stage.decision.on_device(&bind.device_sn, behaviour.clone());
+        let bind = secret_bind(&edge);
+        edge.decision.on_device(&bind.device_sn, behaviour.clone());
         for _ in 0..2 {
             let answer = client.send(&url, &bind.request).await.unwrap();
             assert_eq!(answer.decrypt(account).unwrap().errcode(), Some(7), "{behaviour}");
         }
     }
     // The client leaves before the verdict.
-    let left = secret_bind(&stage);
-    stage.decision.on_device(&left.device_sn, Behaviour::verdict(0).after(Duration::from_millis(300)));
-    let asked = stage.decision.count();
-    let mut wire = Wire::open(stage.envoy.address()).await;
+    let left = secret_bind(&edge);
+    edge.decision.on_device(&left.device_sn, Behaviour::verdict(0).after(Duration::from_millis(300)));
+    let asked = edge.decision.count();
+    let mut wire = Wire::open(edge.envoy.address()).await;
     wire.write(&left.bytes(&[])).await;
-    stage.decision.wait_for(asked + 1).await.unwrap();
+    edge.decision.wait_for(asked + 1).await.unwrap();
     drop(wire);
 
     // Signed, and refused for another reason.
     let mut spoilt = Vec::new();
-    let bind = secret_bind(&stage);
+    let bind = secret_bind(&edge);
     spoilt.push(bind.request.clone().forged());
     spoilt.push(bind.request.clone().into_get());
     spoilt.push(bind.request.clone().with_method("PUT"));
@@ -148,7 +148,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     spoilt.push(account.seal(String::from_utf8(bind.message.clone()).unwrap().replace("event", "tneve")));
     spoilt.push(account.seal(&bind.message[..bind.message.len() - 1]));
     spoilt.push(account.seal(String::from_utf8(bind.message.clone()).unwrap().replace("2000000000000001", "3")));
-    let old = secret_bind(&stage).message;
+    let old = secret_bind(&edge).message;
     spoilt.push(account.seal(String::from_utf8(old).unwrap().replace("\"createtime\":1", "\"createtime\":")));
     spoilt.push(bind.request.clone().with_body(vec![b' '; 70_000]));
     spoilt.push(bind.request.clone().with_body(&b"{\"encrypt\":\"\xff\"}"[..]));
@@ -156,16 +156,16 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
         let answer = client.send(&url, request).await.unwrap();
         assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
     }
-    let bind = secret_bind(&stage);
+    let bind = secret_bind(&edge);
     let bytes = bind.bytes(&[("x-request-id", b"\xff\xfe"), ("traceparent", b"\x80")]);
-    stage.check("no UTF-8", &bind, stage.send(&bytes).await.as_ref(), Bound);
-    let bind = secret_bind(&stage);
+    edge.check("no UTF-8", &bind, edge.send(&bytes).await.as_ref(), Bound);
+    let bind = secret_bind(&edge);
     let bytes = bind.bytes(&[]);
-    Wire::open(stage.envoy.address()).await.write(&bytes[..bytes.len() - 100]).await;
+    Wire::open(edge.envoy.address()).await.write(&bytes[..bytes.len() - 100]).await;
 
     // Other callbacks, with secrets of their own, answered in words of their own.
     let relayed = random_id();
-    stage.other.always(Behaviour::json(format!("{{\"answer\":\"{relayed}\"}}")));
+    edge.backend.always(Behaviour::json(format!("{{\"answer\":\"{relayed}\"}}")));
     for event in [EventType::UserScan, EventType::PrinterJobTrans, EventType::RemoteOpenDoor, EventType::ModelTicket] {
         let (mut made, mut secrets) = (Event::of(event, "sn-other"), Vec::new());
         for member in ["auth_code", "model_ticket", "encoding_aeskey", "open_userid", "oper_id"] {
@@ -175,7 +175,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
         let answer = client.send(&url, &account.seal(&made)).await.unwrap();
         assert!(answer.decrypt(account).unwrap().text().contains(&relayed), "{}", event.name());
         // What was relayed to the other side did travel, else its absence would say nothing.
-        let sent = stage.other.requests().pop().unwrap();
+        let sent = edge.backend.requests().pop().unwrap();
         assert_eq!(markers.found_in(&sent.body).len(), secrets.len());
     }
     // A verification's digits.
@@ -189,13 +189,13 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     markers.with("a broken verdict", broken);
     markers.with("a relayed answer", relayed);
     for name in ["upstream_reply", "bad_signature", "duplicate"] {
-        stage.envoy.access_log_line(|line| line["outcome"] == name).await.unwrap();
+        edge.envoy.access_log_line(|line| line["outcome"] == name).await.unwrap();
     }
     // As loud as it gets: the query, which is no secret, is there.
-    stage.envoy.wait_for_log(&in_words.request.msg_signature).await.unwrap();
-    assert_absent_everywhere(&stage, &markers).await;
-    stage.other.forget();
-    stage.close().await;
+    edge.envoy.wait_for_log(&in_words.request.msg_signature).await.unwrap();
+    assert_absent_everywhere(&edge, &markers).await;
+    edge.backend.forget();
+    edge.end().await;
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn literal_secrets_show_in_the_configuration_dump_and_nowhere_else() {
     markers.with("a token in key_values", typed.token().to_owned());
     markers.with("an EncodingAESKey in key_values", typed.encoding_aes_key().to_owned());
     let (literal, values) = (account.clone(), typed.clone());
-    let stage = Stage::set_for(account, move |bootstrap| {
+    let edge = Edge::start_for(account, move |bootstrap| {
         bootstrap
             .edit_plugin_value(|value| {
                 value["endpoints"][0]["credentials"] = serde_json::json!([
@@ -222,18 +222,18 @@ async fn literal_secrets_show_in_the_configuration_dump_and_nowhere_else() {
     })
     .await;
     let client = Client::http1();
-    for account in [&stage.account, &typed] {
-        let answer = client.send(&stage.url(), &account.seal(Event::bind(&random_id()))).await.unwrap();
+    for account in [&edge.account, &typed] {
+        let answer = client.send(&edge.url(), &account.seal(Event::bind(&random_id()))).await.unwrap();
         assert_eq!(answer.decrypt(account).unwrap().errcode(), Some(0));
         let forged = account.seal(Event::bind(&random_id()).bytes(account)).forged();
-        assert_eq!(client.send(&stage.url(), &forged).await.unwrap().status, 403);
+        assert_eq!(client.send(&edge.url(), &forged).await.unwrap().status, 403);
     }
-    let dump = stage.envoy.admin("/config_dump").await.unwrap();
+    let dump = edge.envoy.admin("/config_dump").await.unwrap();
     assert_eq!(markers.found_in(&dump.body).len(), 4, "README and SECURITY say so: {:?}", markers.found_in(&dump.body));
     for page in ["/stats", "/stats/prometheus", "/clusters", "/listeners", "/server_info"] {
-        markers.assert_absent(page, &stage.envoy.admin(page).await.unwrap().body);
+        markers.assert_absent(page, &edge.envoy.admin(page).await.unwrap().body);
     }
-    markers.assert_absent("the log", stage.envoy.log().as_bytes());
-    markers.assert_absent("the access log", format!("{:?}", stage.envoy.access_log()).as_bytes());
-    stage.close().await;
+    markers.assert_absent("the log", edge.envoy.log().as_bytes());
+    markers.assert_absent("the access log", format!("{:?}", edge.envoy.access_log()).as_bytes());
+    edge.end().await;
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 use testbed::wecom::{Account, Answer};
 
-use crate::{Stage, wire};
+use crate::{Edge, wire};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -30,17 +30,17 @@ impl Vector {
         format!("?msg_signature={}&timestamp={}&nonce={}", self.signature, self.timestamp, self.nonce)
     }
 
-    async fn post(&self, stage: &Stage) -> Answer {
+    async fn post(&self, edge: &Edge) -> Answer {
         let target = self.path() + &self.query();
         let body = json!({ "tousername": self.configured_receive_id, "encrypt": self.encrypt }).to_string();
-        stage.send(&wire::request("POST", target.as_bytes(), &[], body.as_bytes())).await.expect(&self.name)
+        edge.send(&wire::request("POST", target.as_bytes(), &[], body.as_bytes())).await.expect(&self.name)
     }
 
-    async fn get(&self, stage: &Stage) -> Answer {
+    async fn get(&self, edge: &Edge) -> Answer {
         let echo = self.encrypt.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         let target = format!("{}{}&echostr={echo}", self.path(), self.query());
         let bytes = [wire::head("GET", target.as_bytes(), &[]), b"\r\n".to_vec()].concat();
-        stage.send(&bytes).await.expect(&self.name)
+        edge.send(&bytes).await.expect(&self.name)
     }
 
     /// Status and word of the refusal.
@@ -70,7 +70,7 @@ async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_up
             })
         })
         .collect();
-    let stage = Stage::set(|bootstrap| {
+    let edge = Edge::start_with(|bootstrap| {
         bootstrap.edit_plugin_value(|value| {
             value["freshness_seconds"] = 0.into(); // they are years old
             let own = value["endpoints"][0].take();
@@ -81,7 +81,7 @@ async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_up
 
     let (mut negative, mut bound, mut echoed) = (0, 0, 0);
     for vector in &vectors {
-        let (post, get) = (vector.post(&stage).await, vector.get(&stage).await);
+        let (post, get) = (vector.post(&edge).await, vector.get(&edge).await);
         let seen = |answer: &Answer| (answer.status, answer.rejection().unwrap_or_default());
         // The shape of a ciphertext is part of the envelope's, and of the query's.
         let (refused_post, refused_get) = match vector.refusal() {
@@ -116,8 +116,8 @@ async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_up
     assert_eq!((negative, bound, echoed), (8, 1, 4));
 
     let bind = vectors.iter().find(|vector| vector.kind == "bind").unwrap();
-    let saw: Vec<_> = stage.decision.requests().into_iter().map(|request| request.body).collect();
+    let saw: Vec<_> = edge.decision.requests().into_iter().map(|request| request.body).collect();
     assert_eq!(saw, [bind.message.clone().unwrap().into_bytes()]);
-    assert_eq!(stage.other.count(), 0);
-    stage.close().await;
+    assert_eq!(edge.backend.count(), 0);
+    edge.end().await;
 }

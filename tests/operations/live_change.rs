@@ -2,15 +2,18 @@
 //! with a file that is wrong, and in the order that WeCom's console forces on a rotation.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy, built_module, repository, version};
+use testbed::backend::Behaviour;
+use testbed::edge::{Edge, PATH, Setup};
+use testbed::envoy::{Bootstrap, built_module, repository, version};
+use testbed::waiting::until;
 use testbed::wecom::{Account, Answer, Client, Event, Request};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -21,13 +24,20 @@ pub(crate) const UPDATE_REJECTED: &str = "envoy_extension_config_discovery_http_
 
 const UPDATES: &str = "extension_config_discovery.http_filter.wecom.update_";
 
-/// An Envoy as deploy/dynamic has it, and the file that it reads its filter from.
+/// The fixture with one backend and the Envoy of deploy/dynamic, and the file that it reads its
+/// filter from.
 struct Live {
-    envoy: Envoy,
-    backend: Backend,
+    edge: Edge,
     folder: TempDir,
     filter: Value,
-    client: Client,
+}
+
+impl Deref for Live {
+    type Target = Edge;
+
+    fn deref(&self) -> &Self::Target {
+        &self.edge
+    }
 }
 
 impl Live {
@@ -36,20 +46,15 @@ impl Live {
         let mut filter = yaml("deploy/dynamic/filter.yaml");
         *filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename").unwrap() =
             built_module().to_str().unwrap().into();
-        let backend = Backend::start().await.unwrap();
         let path = folder.path().join("filter.json");
         fs::write(&path, filter.to_string()).unwrap();
         let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
-        let bootstrap = Bootstrap::from_yaml(&text)
-            .unwrap()
-            .cluster("decision", backend.port())
-            .cluster("backend", backend.port())
-            .edit_hcm(|hcm| {
-                let source = hcm.pointer_mut("/http_filters/0/config_discovery/config_source/path_config_source");
-                source.unwrap()["path"] = path.to_str().unwrap().into();
-            });
-        let envoy = Envoy::start(bootstrap).await.unwrap();
-        Self { envoy, backend, folder, filter, client: Client::http1() }
+        let bootstrap = Bootstrap::from_yaml(&text).unwrap().edit_hcm(|hcm| {
+            let source = hcm.pointer_mut("/http_filters/0/config_discovery/config_source/path_config_source");
+            source.unwrap()["path"] = path.to_str().unwrap().into();
+        });
+        let edge = Setup::of(bootstrap).one_backend().start().await.unwrap();
+        Self { edge, folder, filter }
     }
 
     /// The plugin configuration that was written last.
@@ -64,26 +69,26 @@ impl Live {
         let next = self.folder.path().join("next.json");
         fs::write(&next, self.filter.to_string()).unwrap();
         fs::rename(&next, self.folder.path().join("filter.json")).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while count().await == before {
-            assert!(Instant::now() < deadline, "no {expected} in 10 s:\n{}", self.envoy.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let taken = until(&format!("Envoy counted another update_{expected}"), async || count().await != before).await;
+        taken.unwrap_or_else(|error| panic!("{error:#}:\n{}", self.envoy.log()));
     }
 
     async fn send(&self, request: &Request) -> Answer {
-        self.client.send(&self.envoy.url("/suite/receive"), request).await.unwrap()
+        self.edge.send(request).await.unwrap()
     }
 
-    /// Sends requests of that kind until one is answered so: workers take a change over one by one.
-    /// Connections are made anew, so that both are asked, and both must answer so.
+    /// Sends requests of that kind until eight in a row are answered as wanted: workers adopt a change
+    /// one by one. Each is sent on a new connection, so that both workers are asked.
     async fn until(&self, path: &str, request: impl Fn() -> Request, wanted: impl Fn(&Answer) -> bool) {
-        let (deadline, mut in_a_row) = (Instant::now() + Duration::from_secs(10), 0);
-        while in_a_row < 8 {
+        let (mut in_a_row, mut last) = (0, None);
+        let adopted = until("all workers had adopted the change", async || {
             let answer = Client::http1().send(&self.envoy.url(path), &request()).await.unwrap();
             in_a_row = if wanted(&answer) { in_a_row + 1 } else { 0 };
-            assert!(Instant::now() < deadline, "{}: {}", answer.status, answer.text());
-        }
+            last = Some((answer.status, answer.text()));
+            in_a_row == 8
+        });
+        let adopted = adopted.await;
+        adopted.unwrap_or_else(|error| panic!("{error:#}: {last:?}"));
     }
 }
 
@@ -97,12 +102,12 @@ struct Load {
 impl Load {
     fn begin(live: &Live, account: &Account) -> Self {
         let (answered, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (client, url, account) = (Client::http1(), live.envoy.url("/suite/receive"), account.clone());
-        let (seen, until) = (Arc::clone(&answered), Arc::clone(&over));
+        let (client, url, account) = (Client::http1(), live.url(), account.clone());
+        let (seen, stop) = (Arc::clone(&answered), Arc::clone(&over));
         let sending = tokio::spawn(async move {
             let mut beat = tokio::time::interval(Duration::from_millis(5));
             let mut sending = JoinSet::new();
-            while !until.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 beat.tick().await;
                 let (client, url, account, seen) = (client.clone(), url.clone(), account.clone(), Arc::clone(&seen));
                 sending.spawn(async move {
@@ -122,10 +127,9 @@ impl Load {
 
     /// Lets it go on for a while.
     async fn go_on(&self) {
-        let until = self.answered.load(Ordering::Relaxed) + 60;
-        while self.answered.load(Ordering::Relaxed) < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let enough = self.answered.load(Ordering::Relaxed) + 60;
+        let answered = async || self.answered.load(Ordering::Relaxed) >= enough;
+        until("the load had gone on for a while", answered).await.unwrap();
     }
 
     async fn end(self) {
@@ -154,7 +158,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let mut live = Live::start().await;
     live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(2700);
     live.replace_file("success").await;
-    live.until("/suite/receive", || account.verify_url("1"), |answer| answer.status == 200).await;
+    live.until(PATH, || account.verify_url("1"), |answer| answer.status == 200).await;
     live.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(2200)));
     live.backend.on_device("sn-before", Behaviour::verdict(4));
 
@@ -162,12 +166,11 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let (before, slow) = (Event::bind("sn-before"), Event::bind("sn-slow"));
     assert_eq!(errcode(&live.send(&account.seal(&before)).await, &account), Some(4));
     let in_flight = {
-        let (client, url, request) = (live.client.clone(), live.envoy.url("/suite/receive"), account.seal(&slow));
+        let (client, url, request) = (live.client.clone(), live.url(), account.seal(&slow));
         tokio::spawn(async move { client.send(&url, &request).await.unwrap() })
     };
-    while live.backend.requests_for("sn-slow").is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let asked = async || !live.backend.requests_for("sn-slow").is_empty();
+    until("the backend was asked", asked).await.unwrap();
 
     // Further credentials, another path and timeout of the upstream, another endpoint.
     let rotated = Account::rotated();
@@ -179,7 +182,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     second["name"] = "second".into();
     plugin["endpoints"].as_array_mut().unwrap().push(second);
     live.replace_file("success").await;
-    live.until("/suite/receive", || rotated.verify_url("1"), |answer| answer.status == 200).await;
+    live.until(PATH, || rotated.verify_url("1"), |answer| answer.status == 200).await;
     live.until("/suite/receive/second", || rotated.verify_url("2"), |answer| answer.status == 200).await;
     live.send(&rotated.seal(Event::bind("sn-after"))).await;
     assert_eq!(live.backend.requests_for("sn-after")[0].path(), "/bind/v2");
@@ -225,7 +228,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let metrics = live.envoy.prometheus().await.unwrap();
     assert!(metrics.contains(&format!("\n{UPDATE_REJECTED}")), "the alert speaks of nothing");
     assert!(alerts().iter().any(|(_, expression)| expression.contains(UPDATE_REJECTED)));
-    live.envoy.assert_clean().await;
+    live.edge.end().await.unwrap();
 }
 
 #[tokio::test]
@@ -244,7 +247,7 @@ async fn a_rotation_goes_as_the_console_forces_it() {
     let both = json!([literal(&new), { "token": { "env": "WECOM_TOKEN" }, "encoding_aes_key": { "env": "WECOM_ENCODING_AES_KEY" } }]);
     credentials(live.plugin(), both);
     live.replace_file("success").await;
-    live.until("/suite/receive", || verify(&new), |answer| answer.text() == "7139691598513686239").await;
+    live.until(PATH, || verify(&new), |answer| answer.text() == "7139691598513686239").await;
 
     // What came by the environment is not shown; what was written into the file is.
     let shown = live.envoy.admin("/config_dump").await.unwrap().text();
@@ -265,9 +268,9 @@ async fn a_rotation_goes_as_the_console_forces_it() {
     // When nothing comes with the old pair any more, it goes.
     credentials(live.plugin(), json!([literal(&new)]));
     live.replace_file("success").await;
-    live.until("/suite/receive", || bind(&old), |answer| outcome(answer) == "bad_signature").await;
+    live.until(PATH, || bind(&old), |answer| outcome(answer) == "bad_signature").await;
     assert_eq!(errcode(&live.send(&bind(&new)).await, &new), Some(0));
-    live.envoy.assert_clean().await;
+    live.edge.end().await.unwrap();
 }
 
 #[test]

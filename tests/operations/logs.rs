@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy};
-use testbed::wecom::{Account, Client, Event};
+use testbed::backend::Behaviour;
+use testbed::edge::{PATH, Setup};
+use testbed::envoy::Envoy;
+use testbed::wecom::{Account, Event};
 use wecom_callback_filter::outcome::{Level, Outcome};
 
 /// How often each outcome came about, by event.
@@ -36,7 +37,7 @@ pub(crate) async fn the_access_log_has_every_outcome(envoy: &Envoy, sent: &Count
 
     let mut counted: BTreeMap<(String, String), u64> = BTreeMap::new();
     for line in &lines {
-        assert_eq!(line["path"], "/suite/receive", "without its query");
+        assert_eq!(line["path"], PATH, "without its query");
         assert!(!text(line, "request_id").is_empty() && line["duration_ms"].is_u64(), "{line}");
         *counted.entry((text(line, "event"), text(line, "outcome"))).or_default() += 1;
     }
@@ -65,16 +66,10 @@ async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
     let account =
         Account::new("tokenThatNobodyMayRead", "keyThatNobodyMayReadxxxxxxxxxxxxxxxxxxxxxxY", "2000000000000001");
     let account = account.unwrap();
-    let (backend, client) = (Backend::start().await.unwrap(), Client::http1());
-    let bootstrap = Bootstrap::example()
-        .unwrap()
-        .cluster("decision", backend.port())
-        .cluster("backend", backend.port())
-        .account(&account)
-        .log_level("trace")
-        .component_log_level("wasm:trace");
-    let envoy = Envoy::start(bootstrap).await.unwrap();
-    let url = envoy.url("/suite/receive");
+    let setup = Setup::example().unwrap().account(account).one_backend();
+    let edge = setup.start_with(|bootstrap| bootstrap.log_level("trace").component_log_level("wasm:trace"));
+    let edge = edge.await.unwrap();
+    let (envoy, backend, account) = (&edge.envoy, &edge.backend, &edge.account);
 
     let verdict = Behaviour::verdict_with(4, "errmsg-that-nobody-may-read");
     backend.on_device("sn-refused", verdict);
@@ -97,7 +92,7 @@ async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
         account.verify_url("echo-that-nobody-may-read"),
         account.seal(bind("sn-foreign").model_id("2000000000000009")),
     ] {
-        client.send(&url, &request).await.unwrap();
+        edge.send(&request).await.unwrap();
     }
     envoy.access_log_line(|line| line["outcome"] == "bad_receive_id").await.unwrap();
     assert_eq!(backend.count(), 4);
@@ -120,5 +115,5 @@ async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
             }
         }
     }
-    envoy.assert_clean().await;
+    edge.end().await.unwrap();
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::edge::{Edge, PATH, Setup};
+use testbed::envoy::{Envoy, repository};
+use testbed::waiting::until;
 use testbed::wecom::{Account, Answer, Client, Event, Request, send_raw, unix_now};
 use tokio::io::AsyncWriteExt;
 use wecom_callback_filter::outcome::Outcome;
@@ -31,10 +33,10 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(envoy: &Envoy, account: &Account) -> Self {
+    fn new(edge: &Edge) -> Self {
         Self {
-            url: envoy.url("/suite/receive"),
-            account: account.clone(),
+            url: edge.url(),
+            account: edge.account.clone(),
             callbacks: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             binds_asked: 0,
@@ -176,14 +178,13 @@ impl Sender {
         let body = request.body_bytes();
         let mut connection = tokio::net::TcpStream::connect(&address).await.unwrap();
         let head = format!(
-            "POST /suite/receive?{} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+            "POST {PATH}?{} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
             request.query_text(),
             body.len()
         );
         connection.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
-        while backend.requests_for(device_sn).is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let asked = async || !backend.requests_for(device_sn).is_empty();
+        until("the backend was asked", asked).await.unwrap();
         drop(connection);
         *self.callbacks.entry(("bind".to_owned(), Outcome::ClientGone)).or_default() += 1;
         self.binds_asked += 1;
@@ -195,7 +196,7 @@ impl Sender {
         let request = self.account.seal(Event::bind("sn-rejected"));
         let address = self.url.split('/').nth(2).unwrap().to_owned();
         let head = format!(
-            "POST /suite/receive?{} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 9\r\n\r\n",
+            "POST {PATH}?{} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 9\r\n\r\n",
             request.query_text()
         );
         let answer = send_raw(address.parse().unwrap(), head.as_bytes()).await.unwrap();
@@ -204,18 +205,17 @@ impl Sender {
     }
 }
 
-async fn start(backend: &Backend, account: &Account) -> Envoy {
-    let bootstrap = Bootstrap::example()
-        .unwrap()
-        .cluster("decision", backend.port())
-        .cluster("backend", backend.port())
-        .account(account)
-        .edit(|config| config["stats_flush_interval"] = json!("0.5s")) // histograms are shown when flushed
-        .edit_plugin_value(|plugin| {
-            plugin["dedup"] = json!({ "capacity": CAPACITY });
-            plugin["endpoints"][0]["decision"]["timeout_ms"] = json!(TIMEOUT_MS);
-        });
-    Envoy::start(bootstrap).await.unwrap()
+async fn start() -> Edge {
+    let setup = Setup::example().unwrap().one_backend();
+    let edge = setup.start_with(|bootstrap| {
+        bootstrap
+            .edit(|config| config["stats_flush_interval"] = json!("0.5s")) // histograms are shown when flushed
+            .edit_plugin_value(|plugin| {
+                plugin["dedup"] = json!({ "capacity": CAPACITY });
+                plugin["endpoints"][0]["decision"]["timeout_ms"] = json!(TIMEOUT_MS);
+            })
+    });
+    edge.await.unwrap()
 }
 
 #[tokio::test]
@@ -223,14 +223,13 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     if prometheus::is_missing() {
         return;
     }
-    let (backend, account) = (Backend::start().await.unwrap(), Account::demo());
-    let envoy = start(&backend, &account).await;
-    let prometheus = Prometheus::scraping(envoy.admin_address()).await;
+    let edge = start().await;
+    let prometheus = Prometheus::scraping(edge.envoy.admin_address()).await;
     // Rates need a scrape before the first callback.
     prometheus.query_until("wecom_duplicates_waiting", &[], |answer| answer.len() == 1).await;
 
-    let mut sender = Sender::new(&envoy, &account);
-    sender.send_the_mix(&backend).await;
+    let mut sender = Sender::new(&edge);
+    sender.send_the_mix(&edge.backend).await;
 
     let by = |map: &Counts| -> BTreeMap<Vec<String>, f64> {
         let labelled = |((event, outcome), count): (&(String, Outcome), &u64)| {
@@ -269,15 +268,15 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     // Nobody waits any more, and both workers took part.
     let waiting = prometheus.query("wecom_duplicates_waiting", &[]).await.unwrap();
     assert_eq!(one(&waiting), Some(0.0));
-    let given = envoy.connections_given().await.unwrap();
+    let given = edge.envoy.connections_given().await.unwrap();
     assert!(given.len() == 2 && given.iter().all(|connections| *connections > 0), "{given:?}");
 
-    the_log_has_one_line_for_each_failure(&envoy, &sender.callbacks);
-    the_access_log_has_every_outcome(&envoy, &sender.callbacks).await;
+    the_log_has_one_line_for_each_failure(&edge.envoy, &sender.callbacks);
+    the_access_log_has_every_outcome(&edge.envoy, &sender.callbacks).await;
     every_panel_shows_data(&prometheus).await;
     every_metric_of_the_alerts_exists(&prometheus).await;
-    the_url_that_make_run_prints_gives_the_metrics(&envoy).await;
-    envoy.assert_clean().await;
+    the_url_that_make_run_prints_gives_the_metrics(&edge.envoy).await;
+    edge.end().await.unwrap();
 }
 
 async fn every_panel_shows_data(prometheus: &Prometheus) {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
 
 use prost::Message;
 use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy, repository, version};
-use testbed::wecom::{Account, Client, Event};
+use testbed::edge::Setup;
+use testbed::envoy::{Bootstrap, repository, version};
+use testbed::waiting::until;
+use testbed::wecom::Event;
 
 /// What is read of an OTLP export request; its other fields are skipped.
 mod otlp {
@@ -90,24 +91,20 @@ async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
         eprintln!("SKIPPED: before 1.37 Envoy knows no trace tags by format string");
         return;
     }
-    let (backend, collector, account) =
-        (Backend::start().await.unwrap(), Backend::start().await.unwrap(), Account::demo());
+    let collector = Backend::start().await.unwrap();
     collector.always(Behaviour::empty());
-    let bootstrap = Bootstrap::from_yaml(&example_with_traces())
-        .unwrap()
-        .cluster("decision", backend.port())
-        .cluster("backend", backend.port())
-        .cluster("otel_collector", collector.port());
-    let envoy = Envoy::start(bootstrap).await.unwrap();
+    let setup = Setup::of(Bootstrap::from_yaml(&example_with_traces()).unwrap()).one_backend();
+    let edge = setup.start_with(|bootstrap| bootstrap.cluster("otel_collector", collector.port())).await.unwrap();
+    let (envoy, backend, account) = (&edge.envoy, &edge.backend, &edge.account);
     backend.on_device("sn-refused", Behaviour::verdict(4));
 
-    let (trace_id, client, url) = ("0af7651916cd43dd8448eb211c80319c", Client::http1(), envoy.url("/suite/receive"));
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
     let traceparent = format!("00-{trace_id}-b7ad6b7169203331-01");
     let event = Event::bind("sn-refused").req_id("req-traced");
     let request = account.seal(&event).with_header("traceparent", traceparent.as_bytes());
     let request = request.with_header("tracestate", b"vendor=1");
-    client.send(&url, &request).await.unwrap();
-    client.send(&url, &account.seal(Event::bind("sn-forged")).forged()).await.unwrap();
+    edge.send(&request).await.unwrap();
+    edge.send(&account.seal(Event::bind("sn-forged")).forged()).await.unwrap();
 
     // The upstream is told of the trace and of the request.
     let access = envoy.access_log_line(|line| line["req_id"] == "req-traced").await.unwrap();
@@ -117,11 +114,8 @@ async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
     assert_eq!(asked.header_text("x-request-id"), access["request_id"].as_str());
 
     // The exporter collects for some seconds before it sends.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while spans(&collector).len() < 2 {
-        assert!(Instant::now() < deadline, "{:?}\n{}", spans(&collector), envoy.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let exported = until("two spans were exported", async || spans(&collector).len() >= 2).await;
+    exported.unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", spans(&collector), envoy.log()));
     let spans = spans(&collector);
     let with = |outcome: &str| spans.iter().find(|(_, tags)| tags.get("wecom.outcome").is_some_and(|o| o == outcome));
     let (trace, tags) = with("refused").unwrap();
@@ -138,5 +132,5 @@ async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
     let (_, tags) = with("bad_signature").unwrap();
     assert!(!tags.contains_key("wecom.req_id") || tags["wecom.req_id"] == "-", "{tags:?}");
     assert_eq!(tags["wecom.event"], "other");
-    envoy.assert_clean().await;
+    edge.end().await.unwrap();
 }

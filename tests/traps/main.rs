@@ -11,24 +11,23 @@
     missing_docs
 )]
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
-use testbed::backend::{Backend, Behaviour};
-use testbed::envoy::{Bootstrap, Envoy, built_module, trap_module};
-use testbed::wecom::{Account, Answer, Client, Event, Request, send_raw};
+use testbed::backend::Behaviour;
+use testbed::edge::{PATH, Setup};
+use testbed::envoy::{built_module, trap_module};
+use testbed::waiting::until;
+use testbed::wecom::{Answer, Client, Event, Request, send_raw};
 use tokio::task::JoinHandle;
 
-const PATH: &str = "/suite/receive";
 const HEADER: &str = "x-trap";
 
 /// `max_stream_duration` in `envoy.yaml`, and time for a slow machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(4 + 2);
-
-/// A multiple of `reload_config.backoff.max_interval` in `envoy.yaml`.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The worker that the traps are set on, and the other one.
 const TRAPPED: usize = 0;
@@ -80,7 +79,7 @@ async fn a_panic_in_a_callback_of_the_root_costs_one_worker_for_a_moment() {
         request.headers.remove(HEADER);
         edge.backend.on_device("sn-on_tick", Behaviour::hang());
         let waiting = edge.sending(TRAPPED, &request);
-        edge.until("it is asked", async || edge.asked("sn-on_tick") == 1).await;
+        until("the backend was asked", async || edge.asked("sn-on_tick") == 1).await.unwrap();
         let setter = edge.account.seal(Event::bind("sn-setter")).with_method("PUT").with_header(HEADER, b"on_tick");
         assert_eq!(edge.send(TRAPPED, &setter).await.status, 405);
         waiting.await.unwrap()
@@ -102,37 +101,38 @@ struct Trap {
     asked_in_all: usize,
 }
 
-/// Envoy with the module that panics on demand, and connections to each of its workers.
+/// The fixture with one backend and the module that panics on demand, and connections to each of
+/// Envoy's workers.
 struct Edge {
-    envoy: Envoy,
-    backend: Backend,
-    account: Account,
-    url: String,
+    fixture: testbed::edge::Edge,
     clients: [Client; 2],
     _spare: Client,
     reloads: u64,
 }
 
+impl Deref for Edge {
+    type Target = testbed::edge::Edge;
+
+    fn deref(&self) -> &Self::Target {
+        &self.fixture
+    }
+}
+
 impl Edge {
     async fn start() -> Self {
-        let backend = Backend::start().await.unwrap();
-        let bootstrap = Bootstrap::example()
-            .unwrap()
-            .module(trap_module())
-            .cluster("decision", backend.port())
-            .cluster("backend", backend.port())
-            .balanced()
-            .edit_hcm(|hcm| hcm["http_protocol_options"] = json!({ "enable_trailers": true }));
-        let envoy = Envoy::start(bootstrap).await.unwrap();
-        let url = envoy.url(PATH);
-        let clients = [envoy.connect(TRAPPED, &url).await.unwrap(), envoy.connect(OTHER, &url).await.unwrap()];
-        let spare = envoy.connect(OTHER, &url).await.unwrap();
-        let edge = Self { envoy, backend, account: Account::demo(), url, clients, _spare: spare, reloads: 0 };
-        edge.until("one connection on one worker, two on the other", async || {
-            edge.envoy.connections_held().await.unwrap() == [1, 2]
-        })
-        .await;
-        edge
+        let setup = Setup::example().unwrap().one_backend();
+        let fixture = setup.start_with(|bootstrap| {
+            bootstrap
+                .module(trap_module())
+                .balanced()
+                .edit_hcm(|hcm| hcm["http_protocol_options"] = json!({ "enable_trailers": true }))
+        });
+        let fixture = fixture.await.unwrap();
+        let clients = fixture.one_client_per_worker().await.unwrap();
+        let spare = fixture.envoy.connect(OTHER, &fixture.url()).await.unwrap();
+        let held = async || fixture.envoy.connections_held().await.unwrap() == [1, 2];
+        until("one worker had one connection and the other had two", held).await.unwrap();
+        Self { fixture, clients, _spare: spare, reloads: 0 }
     }
 
     /// Lets the trap panic in the midst of everything, by that way of sending, and looks what it cost.
@@ -148,10 +148,10 @@ impl Edge {
         assert_eq!(self.errcode(&self.send(TRAPPED, &self.account.seal(&decided)).await), Some(3));
         let steady = self.steady_traffic();
         let neighbour = self.sending(TRAPPED, &self.account.seal(&waiting));
-        self.until("the neighbour waits", async || self.asked("sn-waiting") == 1).await;
+        until("the neighbour waited", async || self.asked("sn-waiting") == 1).await.unwrap();
         let copy = self.sending(OTHER, &self.account.seal(&waiting));
         let first_elsewhere = self.sending(OTHER, &self.account.seal(&elsewhere));
-        self.until("the other worker's first waits", async || self.asked("sn-elsewhere") == 1).await;
+        until("the other worker's first waited", async || self.asked("sn-elsewhere") == 1).await.unwrap();
         let copy_of_elsewhere = self.sending(TRAPPED, &self.account.seal(&elsewhere));
 
         let bind = Event::bind(&device_sn);
@@ -167,12 +167,13 @@ impl Edge {
         self.envoy.wait_for_log(&format!("the trap in {callback}")).await.unwrap();
 
         // While the virtual machine is dead there are errors, and then verdicts again.
-        self.until("the worker serves again", async || {
+        until("the worker served again", async || {
             let answer = self.send(TRAPPED, &self.account.seal(Event::bind("sn-next"))).await;
             assert!(answer.status == 503 || self.errcode(&answer) == Some(0), "{callback}: {answer:?}");
             answer.status == 200
         })
-        .await;
+        .await
+        .unwrap();
         self.reloads += 1;
         assert_eq!(self.reloads().await, self.reloads, "{callback}: only one worker had to begin anew");
 
@@ -208,17 +209,17 @@ impl Edge {
     }
 
     async fn send(&self, worker: usize, request: &Request) -> Answer {
-        self.clients[worker].send(&self.url, request).await.unwrap()
+        self.clients[worker].send(&self.url(), request).await.unwrap()
     }
 
     fn sending(&self, worker: usize, request: &Request) -> JoinHandle<Answer> {
-        let (client, url, request) = (self.clients[worker].clone(), self.url.clone(), request.clone());
+        let (client, url, request) = (self.clients[worker].clone(), self.url(), request.clone());
         tokio::spawn(async move { client.send(&url, &request).await.unwrap() })
     }
 
     /// Binds on the other worker, one after the other, each of which must be decided.
     fn steady_traffic(&self) -> Steady {
-        let (client, url, account) = (self.clients[OTHER].clone(), self.url.clone(), self.account.clone());
+        let (client, url, account) = (self.clients[OTHER].clone(), self.url(), self.account.clone());
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let task = tokio::spawn(async move {
@@ -247,15 +248,7 @@ impl Edge {
         stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success")).map(|(_, count)| count).sum()
     }
 
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "waited {} s until {what}", PATIENCE.as_secs());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// What [`Envoy::assert_clean`] asks, but for the traps.
+    /// What `Envoy::assert_clean` insists on, the traps themselves aside.
     async fn assert_nothing_else_panicked(&self, traps: usize) {
         let log = self.envoy.log();
         assert_eq!(log.matches("panicked").count(), traps, "{log}");

@@ -1,0 +1,169 @@
+//! The filter in its place, for tests against the real Envoy: an [`Edge`] is an Envoy with the
+//! compiled module, the two backends behind it, and WeCom's account and an HTTP client before it.
+
+use anyhow::{Context, Result};
+
+use crate::backend::Backend;
+use crate::envoy::{Bootstrap, Envoy};
+use crate::waiting::until;
+use crate::wecom::{Account, Answer, Client, Request};
+
+/// The callback's path in the repository's `envoy.yaml`.
+pub const PATH: &str = "/suite/receive";
+
+/// A running Envoy and both its neighbours. All of them end when it is dropped.
+#[derive(Debug)]
+pub struct Edge {
+    /// Envoy with the filter.
+    pub envoy: Envoy,
+    /// The cluster `decision`: it decides about binds.
+    pub decision: Backend,
+    /// The cluster `backend`: it gets all other callbacks, and the requests for all other paths.
+    pub backend: Backend,
+    /// The account whose secrets Envoy has.
+    pub account: Account,
+    /// A client that keeps its HTTP/1.1 connections.
+    pub client: Client,
+}
+
+/// What an [`Edge`] is to be started with.
+#[derive(Debug)]
+pub struct Setup {
+    bootstrap: Bootstrap,
+    account: Account,
+    one_backend: bool,
+}
+
+impl Setup {
+    /// The repository's `envoy.yaml` with [`Account::demo`] and two backends.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::example`].
+    pub fn example() -> Result<Self> {
+        Ok(Self::of(Bootstrap::example()?))
+    }
+
+    /// The same with another configuration, which must have the clusters `decision` and `backend`.
+    pub fn of(bootstrap: Bootstrap) -> Self {
+        Self { bootstrap, account: Account::demo(), one_backend: false }
+    }
+
+    /// Another account's secrets for Envoy.
+    #[must_use]
+    pub fn account(mut self, account: Account) -> Self {
+        self.account = account;
+        self
+    }
+
+    /// One backend for both clusters: [`Edge::decision`] and [`Edge::backend`] are the same.
+    #[must_use]
+    pub fn one_backend(mut self) -> Self {
+        self.one_backend = true;
+        self
+    }
+
+    /// Starts the backends, then Envoy.
+    ///
+    /// # Errors
+    /// As [`Setup::start_with`].
+    pub async fn start(self) -> Result<Edge> {
+        self.start_with(|bootstrap| bootstrap).await
+    }
+
+    /// Starts the backends, then Envoy with the configuration that `change` makes of its own, the
+    /// clusters' ports and the account being set already.
+    ///
+    /// # Errors
+    /// If a backend gets no port, or as [`Envoy::start`].
+    pub async fn start_with(self, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Edge> {
+        let Self { bootstrap, account, one_backend } = self;
+        let decision = Backend::start().await.context("the decision endpoint")?;
+        let backend =
+            if one_backend { decision.clone() } else { Backend::start().await.context("the other backend")? };
+        let bootstrap =
+            bootstrap.cluster("decision", decision.port()).cluster("backend", backend.port()).account(&account);
+        let envoy = Envoy::start(change(bootstrap)).await?;
+        Ok(Edge { envoy, decision, backend, account, client: Client::http1() })
+    }
+}
+
+impl Edge {
+    /// Starts everything with [`Setup::example`].
+    ///
+    /// # Errors
+    /// As [`Edge::start_with`].
+    pub async fn start() -> Result<Self> {
+        Setup::example()?.start().await
+    }
+
+    /// Starts everything with [`Setup::example`], the configuration changed.
+    ///
+    /// # Errors
+    /// As [`Setup::example`] and [`Setup::start_with`].
+    pub async fn start_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Self> {
+        Setup::example()?.start_with(change).await
+    }
+
+    /// The callback's URL.
+    pub fn url(&self) -> String {
+        self.envoy.url(PATH)
+    }
+
+    /// Sends a request to the callback's URL.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send(&self, request: &Request) -> Result<Answer> {
+        self.client.send(&self.url(), request).await
+    }
+
+    /// A client for each of two workers, by the worker's number, whose one connection that worker has.
+    ///
+    /// # Errors
+    /// As [`Envoy::connect`].
+    pub async fn one_client_per_worker(&self) -> Result<[Client; 2]> {
+        let url = self.url();
+        Ok([self.envoy.connect(0, &url).await?, self.envoy.connect(1, &url).await?])
+    }
+
+    /// How many callbacks of that type have ended in that outcome, at the endpoint of `envoy.yaml`.
+    ///
+    /// # Errors
+    /// If Envoy has no such counter.
+    pub async fn ended(&self, event: &str, outcome: &str) -> Result<u64> {
+        let name = format!("wasmcustom.wecom.endpoint=lock.event={event}.outcome={outcome}.callbacks_total");
+        self.envoy.stat(&name).await.with_context(|| format!("no counter {name}"))
+    }
+
+    /// Waits until that many callbacks of that type have ended in that outcome.
+    ///
+    /// # Errors
+    /// As [`Edge::ended`] and [`until`].
+    pub async fn until_ended(&self, event: &str, outcome: &str, count: u64) -> Result<()> {
+        self.ended(event, outcome).await?;
+        let reached = async || self.ended(event, outcome).await.is_ok_and(|ended| ended == count);
+        until(&format!("{count} {event} callbacks ended as {outcome}"), reached).await
+    }
+
+    /// Waits until that many duplicates wait for the verdict on the callback that came first.
+    ///
+    /// # Errors
+    /// As [`until`].
+    pub async fn until_waiting(&self, count: u64) -> Result<()> {
+        let waiting = async || self.envoy.stat("wasmcustom.wecom.duplicates_waiting").await == Some(count);
+        until(&format!("{count} duplicates waited"), waiting).await
+    }
+
+    /// Insists that Envoy had no troubles, and ends it in order.
+    ///
+    /// # Errors
+    /// As [`Envoy::stop`].
+    ///
+    /// # Panics
+    /// As [`Envoy::assert_clean`].
+    pub async fn end(self) -> Result<()> {
+        self.envoy.assert_clean().await;
+        self.envoy.stop().await?;
+        Ok(())
+    }
+}
