@@ -2,14 +2,12 @@
 //! handle.
 //!
 //! It is started through func-e where that is installed, as the README tells users to. Everything
-//! it writes stays in a folder of its own. Where the programs and the module are:
+//! it writes stays in a folder of its own. Where the programs are:
 //!
 //! | what | environment | otherwise |
 //! |---|---|---|
 //! | Envoy | `ENVOY` | `target/tools/bin/envoy` |
 //! | func-e | `FUNC_E` | `target/tools/bin/func-e` |
-//! | the module | `WECOM_WASM` | `target/wasm32-wasip1/release/wecom_callback_filter.wasm` |
-//! | the same with the feature `trap` | `WECOM_TRAP_WASM` | `target/wasm32-wasip1/trap/wecom_callback_filter.wasm` |
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::module;
 use crate::waiting::until_some;
 use crate::wecom::{Account, Answer, Client};
 
@@ -236,7 +235,7 @@ impl Bootstrap {
         self
     }
 
-    /// Another module than the one that was built last.
+    /// Another module than [`module::built`].
     #[must_use]
     pub fn module(mut self, path: impl Into<PathBuf>) -> Self {
         self.module = Some(path.into());
@@ -297,7 +296,7 @@ impl Envoy {
     /// Starts Envoy and waits until it serves.
     ///
     /// # Errors
-    /// If a program or the module is missing, or Envoy ends or is not ready within 20 s.
+    /// If a program is missing, as [`module::check`], or if Envoy ends or is not ready within 20 s.
     pub async fn start(bootstrap: Bootstrap) -> Result<Self> {
         let mut process = Process::spawn(bootstrap)?;
         let client = Client::http1();
@@ -657,25 +656,12 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// The module that was built last.
-pub fn built_module() -> PathBuf {
-    path_from("WECOM_WASM")
-        .unwrap_or_else(|| repository().join("target/wasm32-wasip1/release/wecom_callback_filter.wasm"))
-}
-
-/// The module that panics on demand, as built last with the feature `trap`.
-pub fn trap_module() -> PathBuf {
-    path_from("WECOM_TRAP_WASM")
-        .unwrap_or_else(|| repository().join("target/wasm32-wasip1/trap/wecom_callback_filter.wasm"))
-}
-
 /// Puts the module's place into the filters that load one from a file.
 fn place_module(bootstrap: &mut Bootstrap) -> Result<()> {
-    let module = bootstrap.module.clone().unwrap_or_else(built_module);
     for filter in filters_of_all_listeners(&mut bootstrap.config) {
         if let Some(filename) = filter.pointer_mut("/typed_config/config/vm_config/code/local/filename") {
-            ensure!(module.is_file(), "{} is not there: `make build` builds it", module.display());
-            *filename = module.to_string_lossy().into();
+            let module = bootstrap.module.clone().map_or_else(module::built, module::checked)?;
+            *filename = module.to_str().with_context(|| format!("{module:?} is no UTF-8"))?.into();
         }
     }
     Ok(())
@@ -741,7 +727,7 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// The path in an environment variable; an empty one counts as none.
-fn path_from(variable: &str) -> Option<PathBuf> {
+pub(crate) fn path_from(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).filter(|path| !path.is_empty())?;
     std::path::absolute(path).ok()
 }

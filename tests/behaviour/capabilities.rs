@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use testbed::envoy::{Bootstrap, built_module};
+use testbed::envoy::Bootstrap;
+use testbed::module::built;
 use wasmparser::{ExternalKind, Parser, Payload};
 
 /// What the SDK exports and `envoy.yaml` does not list: callbacks that Envoy therefore never calls.
@@ -42,7 +43,7 @@ struct Module {
 
 /// The functions that the built module imports and exports.
 fn module() -> Module {
-    let bytes = std::fs::read(built_module()).expect("`make build` builds the module");
+    let bytes = std::fs::read(built().unwrap()).unwrap();
     let (mut imports, mut exports) = (BTreeSet::new(), BTreeSet::new());
     for payload in Parser::new(0).parse_all(&bytes) {
         match payload.unwrap() {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use testbed::backend::Behaviour;
-use testbed::envoy::{built_module, for_this_envoy};
+use testbed::envoy::for_this_envoy;
+use testbed::module;
 use testbed::wecom::Event;
 
 use super::*;
@@ -31,7 +32,8 @@ impl File<'_> {
                 },
             });
         });
-        self.typed_config["config"]["vm_config"]["code"]["local"]["filename"] = built_module().to_string_lossy().into();
+        self.typed_config["config"]["vm_config"]["code"]["local"]["filename"] =
+            module::built().unwrap().to_str().unwrap().into();
         for_this_envoy(&mut self.typed_config).unwrap();
         self.write(|_| ());
         bootstrap.edit(|config| config["node"] = json!({ "id": "edge", "cluster": "edge" }))

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::backend::Behaviour;
 use testbed::edge::{Edge, PATH, Setup};
-use testbed::envoy::{Bootstrap, built_module, repository, version};
+use testbed::envoy::{Bootstrap, repository, version};
+use testbed::module;
 use testbed::waiting::until;
 use testbed::wecom::{Account, Answer, Client, Event, Request};
 use tokio::task::{JoinHandle, JoinSet};
@@ -45,7 +46,7 @@ impl Live {
         let folder = tempfile::Builder::new().prefix("live-").tempdir().unwrap();
         let mut filter = yaml("deploy/dynamic/filter.yaml");
         *filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename").unwrap() =
-            built_module().to_str().unwrap().into();
+            module::built().unwrap().to_str().unwrap().into();
         let path = folder.path().join("filter.json");
         fs::write(&path, filter.to_string()).unwrap();
         let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::json;
 use testbed::backend::Behaviour;
 use testbed::edge::{PATH, Setup};
-use testbed::envoy::{built_module, trap_module};
+use testbed::module;
 use testbed::waiting::until;
 use testbed::wecom::{Answer, Client, Event, Request, send_raw};
 use tokio::task::JoinHandle;
@@ -36,8 +36,8 @@ const OTHER: usize = 1;
 #[test]
 fn the_shipped_module_has_no_trap() {
     let holds = |module| std::fs::read(module).unwrap().windows(HEADER.len()).any(|bytes| bytes == HEADER.as_bytes());
-    assert!(holds(trap_module()));
-    assert!(!holds(built_module()));
+    assert!(holds(module::built_with_trap().unwrap()));
+    assert!(!holds(module::built().unwrap()));
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ impl Edge {
         let setup = Setup::example().unwrap().one_backend();
         let fixture = setup.start_with(|bootstrap| {
             bootstrap
-                .module(trap_module())
+                .module(module::built_with_trap().unwrap())
                 .balanced()
                 .edit_hcm(|hcm| hcm["http_protocol_options"] = json!({ "enable_trailers": true }))
         });
