@@ -1,8 +1,9 @@
-//! A backend that answers as it is told, right or wrong, and remembers everything it was sent.
+//! A scriptable backend: it gives the answers it is told to, well-formed or not, and records every
+//! request.
 //!
-//! What it is told is a [`Behaviour`]: bytes and pauses written straight to the connection, since
-//! no HTTP server library would agree to half a response. Requests are HTTP/1.1, and a
-//! connection lives on after a proper response.
+//! An answer is a [`Behaviour`]: bytes and pauses written straight to the connection, since no HTTP
+//! server library would send half a response. Requests are HTTP/1.1, and a connection stays open
+//! after a proper response.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +32,7 @@ impl Backend {
     /// and answers `success` to everything else.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port is available.
     pub async fn start() -> Result<Self> {
         Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
@@ -39,7 +40,7 @@ impl Backend {
     /// Starts one on that address.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address is not available.
     pub async fn listen(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
@@ -59,7 +60,7 @@ impl Backend {
         self.address.port()
     }
 
-    /// Adds a rule. Of several that have an answer to a request the newest counts.
+    /// Adds a rule. If several rules have an answer to a request, the newest one counts.
     pub fn script(&self, rule: impl Fn(&Received) -> Option<Behaviour> + Send + Sync + 'static) {
         self.shared.rules().push(Arc::new(rule));
     }
@@ -109,10 +110,10 @@ impl Backend {
         self.shared.received().len()
     }
 
-    /// Waits until at least that many have been received, and gives them all.
+    /// Waits until at least that many have been received, and returns all of them.
     ///
     /// # Errors
-    /// If they do not come within [`PATIENCE`].
+    /// If they do not arrive within [`PATIENCE`].
     pub async fn wait_for(&self, count: usize) -> Result<Vec<Received>> {
         let mut counts = self.shared.count.subscribe();
         let enough = counts.wait_for(|&now| now >= count);
@@ -152,11 +153,11 @@ pub enum Step {
     Wait(Duration),
     /// Write these bytes.
     Send(Vec<u8>),
-    /// Write nothing any more and keep the connection until the other side closes it.
+    /// Write nothing more and keep the connection open until the other side closes it.
     Hang,
-    /// Close the connection in order.
+    /// Close the connection.
     Close,
-    /// Tear the connection down.
+    /// Reset the connection.
     Reset,
 }
 
@@ -185,12 +186,12 @@ impl Behaviour {
         Self::answer(200, JSON, body.as_ref()).named(&String::from_utf8_lossy(body.as_ref()))
     }
 
-    /// A verdict without words.
+    /// A verdict without a text.
     pub fn verdict(errcode: u32) -> Self {
         Self::json(format!(r#"{{"errcode":{errcode}}}"#)).named(&format!("errcode {errcode}"))
     }
 
-    /// A verdict in words of its own.
+    /// A verdict with that text.
     pub fn verdict_with(errcode: u32, errmsg: &str) -> Self {
         let body = serde_json::json!({ "errcode": errcode, "errmsg": errmsg });
         Self::json(body.to_string()).named(&format!("errcode {errcode}, {errmsg}"))
@@ -206,22 +207,22 @@ impl Behaviour {
         Self::new("204", [Step::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())])
     }
 
-    /// The bare word.
+    /// 200 and the bare word `success`.
     pub fn success() -> Self {
         Self::answer(200, &[("content-type", "text/plain")], "success").named("success")
     }
 
-    /// 200 and no bytes, but a chunked body that says it is finished.
+    /// 200 and a chunked body without any bytes, properly terminated.
     pub fn empty_chunked() -> Self {
         Self::chunked_pieces(&[], b"0\r\n\r\n").named("empty 200, chunked")
     }
 
-    /// 200 and no bytes before the connection is closed, as also a backend that dies looks.
+    /// 200, then the connection is closed. A backend that dies looks the same.
     pub fn empty_until_close() -> Self {
         Self::raw("empty 200, ended by closing", b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
     }
 
-    /// 200 and this body, its end marked by closing the connection alone.
+    /// 200 and this body, whose end is marked only by closing the connection.
     pub fn until_close(body: impl AsRef<[u8]>) -> Self {
         let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n".to_vec();
         bytes.extend_from_slice(body.as_ref());
@@ -239,7 +240,7 @@ impl Behaviour {
         Self::chunked_pieces(&[body.as_ref()], b"0\r\nx-checksum: 1\r\nx-note: end\r\n\r\n").named("200 with trailers")
     }
 
-    /// The request is taken, and then nothing happens.
+    /// The request is received, and then nothing happens.
     pub fn hang() -> Self {
         Self::new("hangs", [Step::Hang])
     }
@@ -284,17 +285,17 @@ impl Behaviour {
         Self::new("closes", [Step::Close])
     }
 
-    /// The connection is torn down without an answer.
+    /// The connection is reset without an answer.
     pub fn reset() -> Self {
         Self::new("resets", [Step::Reset])
     }
 
-    /// Something that is no HTTP.
+    /// Bytes that are not HTTP.
     pub fn garbage() -> Self {
         Self::raw("garbage", b"\x16\x03\x01\x00\xff\xfe garbage \x00\r\n\r\n".as_slice())
     }
 
-    /// A status with a text for people.
+    /// A status with a plain text.
     pub fn status(status: u16) -> Self {
         Self::answer(status, &[("content-type", "text/plain")], format!("status {status}\n"))
             .named(&format!("status {status}"))
@@ -305,25 +306,25 @@ impl Behaviour {
         Self::answer(status, &[("location", location)], "").named(&format!("status {status} to {location}"))
     }
 
-    /// 200 with a web page, as from a catch-all of some front end.
+    /// 200 with a web page, like the catch-all page of a front end.
     pub fn html() -> Self {
         let page = "<!doctype html><html><body>success</body></html>";
         Self::answer(200, &[("content-type", "text/html")], page).named("a web page")
     }
 
-    /// 200 with JSON that breaks off, though HTTP says it is complete.
+    /// 200 with truncated JSON in a complete HTTP response.
     pub fn broken_json() -> Self {
         Self::json(r#"{"errcode":0,"errmsg""#).named("broken JSON")
     }
 
-    /// A good verdict inside a body of that many bytes.
+    /// A good verdict in a body of that many bytes.
     pub fn large(length: usize) -> Self {
         let around = br#"{"errcode":0,"padding":""}"#.len();
         let padding = "x".repeat(length.saturating_sub(around));
         Self::json(format!(r#"{{"errcode":0,"padding":"{padding}"}}"#)).named(&format!("{length} bytes"))
     }
 
-    /// A good verdict under a header whose value is no UTF-8.
+    /// A good verdict, with a header whose value is not UTF-8.
     pub fn non_utf8_header() -> Self {
         let mut bytes = head(200, JSON);
         bytes.extend_from_slice(b"x-note: caf\xe9 \xff\r\ncontent-length: 13\r\n\r\n{\"errcode\":0}");
@@ -387,9 +388,9 @@ pub struct Received {
     pub target: String,
     /// Names in lower case, values as bytes, in order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body, freed of its framing.
+    /// The body, without its framing.
     pub body: Vec<u8>,
-    /// When its last byte was there.
+    /// When its last byte arrived.
     pub arrived: Instant,
     /// The other end of its connection.
     pub peer: SocketAddr,
@@ -411,7 +412,7 @@ impl Received {
         self.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The body as JSON, if it is some.
+    /// The body as JSON, if it is JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -478,7 +479,7 @@ impl fmt::Debug for Shared {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
-/// Status line and headers, all but the framing.
+/// Status line and headers, without the framing headers.
 fn head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
     for (name, value) in headers {
@@ -495,11 +496,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             Ok((connection, _)) => {
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
-                    // A peer that breaks off, or sends what is no HTTP, ends its own connection only.
+                    // A peer that disconnects, or sends invalid HTTP, ends only its own connection.
                     let _ = serve(connection, &shared).await;
                 });
             }
-            // Out of descriptors, most likely: that passes.
+            // Most likely out of file descriptors, which passes.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
         while connections.try_join_next().is_some() {}
@@ -531,7 +532,8 @@ async fn serve(mut connection: TcpStream, shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Reads one request; `buffer` holds what was read beyond the one before. `None` when the peer is done.
+/// Reads one request. `buffer` holds bytes read beyond the previous one. `None` when the peer has closed
+/// the connection.
 async fn read_request(connection: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<Received>> {
     let peer = connection.peer_addr()?;
     let (mut request, head_len, framing) = loop {
@@ -574,7 +576,7 @@ async fn read_request(connection: &mut TcpStream, buffer: &mut Vec<u8>) -> Resul
     Ok(Some(request))
 }
 
-/// Skips the trailers, if any, and the empty line behind them.
+/// Skips the trailers, if any, and the empty line after them.
 async fn read_trailers(connection: &mut TcpStream, buffer: &mut Vec<u8>, last_chunk: usize) -> Result<()> {
     buffer.drain(..last_chunk);
     loop {
@@ -601,7 +603,8 @@ enum Framing {
     Chunked,
 }
 
-/// Reads the head of a request: it, its length, and how the body is framed. `None` while it is not complete.
+/// Parses the head of a request: the request without its body, the head's length, and how the body is
+/// framed. `None` while the head is not complete.
 fn parse_head(buffer: &[u8], peer: SocketAddr) -> Result<Option<(Received, usize, Framing)>> {
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let mut head = httparse::Request::new(&mut headers);

@@ -1,5 +1,5 @@
-//! The filter in its place, for tests against the real Envoy: an [`Edge`] is an Envoy with the
-//! compiled module, the two backends behind it, and WeCom's account and an HTTP client before it.
+//! The fixture of the tests against the real Envoy: an [`Edge`] is a running Envoy with the compiled
+//! module, the two backends behind it, and an account and an HTTP client that play WeCom.
 
 use anyhow::{Context, Result};
 
@@ -11,18 +11,18 @@ use crate::wecom::{Account, Answer, Client, Request};
 /// The callback's path in the repository's `envoy.yaml`.
 pub const PATH: &str = "/suite/receive";
 
-/// A running Envoy and both its neighbours. All of them end when it is dropped.
+/// A running Envoy and its two backends. All of them end when it is dropped.
 #[derive(Debug)]
 pub struct Edge {
     /// Envoy with the filter.
     pub envoy: Envoy,
-    /// The cluster `decision`: it decides about binds.
+    /// Serves the cluster `decision`, which decides about binds.
     pub decision: Backend,
-    /// The cluster `backend`: it gets all other callbacks, and the requests for all other paths.
+    /// Serves the cluster `backend`, which gets all other callbacks and the requests for all other paths.
     pub backend: Backend,
-    /// The account whose secrets Envoy has.
+    /// The account whose secrets Envoy was given.
     pub account: Account,
-    /// A client that keeps its HTTP/1.1 connections.
+    /// An HTTP/1.1 client that reuses its connections.
     pub client: Client,
 }
 
@@ -48,14 +48,14 @@ impl Setup {
         Self { bootstrap, account: Account::demo(), one_backend: false }
     }
 
-    /// Another account's secrets for Envoy.
+    /// Gives Envoy the secrets of that account instead.
     #[must_use]
     pub fn account(mut self, account: Account) -> Self {
         self.account = account;
         self
     }
 
-    /// One backend for both clusters: [`Edge::decision`] and [`Edge::backend`] are the same.
+    /// Has one backend serve both clusters: [`Edge::decision`] and [`Edge::backend`] are the same one.
     #[must_use]
     pub fn one_backend(mut self) -> Self {
         self.one_backend = true;
@@ -70,11 +70,11 @@ impl Setup {
         self.start_with(|bootstrap| bootstrap).await
     }
 
-    /// Starts the backends, then Envoy with the configuration that `change` makes of its own, the
-    /// clusters' ports and the account being set already.
+    /// Starts the backends, then Envoy. `change` gets the configuration with the clusters' ports and
+    /// the account already set, and returns the one to start Envoy with.
     ///
     /// # Errors
-    /// If a backend gets no port, or as [`Envoy::start`].
+    /// If a backend cannot be started, or as [`Envoy::start`].
     pub async fn start_with(self, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Edge> {
         let Self { bootstrap, account, one_backend } = self;
         let decision = Backend::start().await.context("the decision endpoint")?;
@@ -117,7 +117,7 @@ impl Edge {
         self.client.send(&self.url(), request).await
     }
 
-    /// A client for each of two workers, by the worker's number, whose one connection that worker has.
+    /// Two clients, each with one connection: the first client's is on worker 0, the second's on worker 1.
     ///
     /// # Errors
     /// As [`Envoy::connect`].
@@ -126,7 +126,7 @@ impl Edge {
         Ok([self.envoy.connect(0, &url).await?, self.envoy.connect(1, &url).await?])
     }
 
-    /// How many callbacks of that type have ended in that outcome, at the endpoint of `envoy.yaml`.
+    /// How many callbacks of that type have ended in that outcome, by the counter of `envoy.yaml`'s endpoint.
     ///
     /// # Errors
     /// If Envoy has no such counter.
@@ -145,16 +145,16 @@ impl Edge {
         until(&format!("{count} {event} callbacks ended as {outcome}"), reached).await
     }
 
-    /// Waits until that many duplicates wait for the verdict on the callback that came first.
+    /// Waits until exactly that many duplicates are waiting for the verdict on the first copy.
     ///
     /// # Errors
     /// As [`until`].
     pub async fn until_waiting(&self, count: u64) -> Result<()> {
         let waiting = async || self.envoy.stat("wasmcustom.wecom.duplicates_waiting").await == Some(count);
-        until(&format!("{count} duplicates waited"), waiting).await
+        until(&format!("{count} duplicates were waiting"), waiting).await
     }
 
-    /// Insists that Envoy had no troubles, and ends it in order.
+    /// Asserts that Envoy had no troubles, and stops it.
     ///
     /// # Errors
     /// As [`Envoy::stop`].

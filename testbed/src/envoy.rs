@@ -1,5 +1,5 @@
-//! The real Envoy, started on free ports from the repository's own `envoy.yaml` and ended with its
-//! handle.
+//! The real Envoy, started on free ports with the repository's own `envoy.yaml`, and stopped when its
+//! handle is dropped.
 //!
 //! It is started through func-e where that is installed, as the README tells users to. Everything
 //! it writes stays in a folder of its own. Where the programs are:
@@ -26,7 +26,7 @@ use crate::module;
 use crate::waiting::until_some;
 use crate::wecom::{Account, Answer, Client};
 
-/// What an Envoy is to be started with.
+/// The configuration, environment and command line to start an Envoy with.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     config: Value,
@@ -43,11 +43,11 @@ pub struct Bootstrap {
 /// What starts Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Launcher {
-    /// func-e where it is installed, else nothing.
+    /// func-e where it is installed, else as [`Launcher::Direct`].
     FuncEIfThere,
     /// func-e.
     FuncE,
-    /// Nothing: Envoy itself is started.
+    /// Nothing else: Envoy itself is started.
     Direct,
 }
 
@@ -66,7 +66,7 @@ impl Bootstrap {
     /// The same with another file's text.
     ///
     /// # Errors
-    /// If it is no YAML.
+    /// If it is not valid YAML.
     pub fn from_yaml(text: &str) -> Result<Self> {
         let mut config: Value = serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{error}"))?;
         let free = || json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
@@ -91,20 +91,20 @@ impl Bootstrap {
         .account(&account))
     }
 
-    /// The secrets of that account in Envoy's environment.
+    /// Puts the secrets of that account into Envoy's environment.
     #[must_use]
     pub fn account(self, account: &Account) -> Self {
         self.env("WECOM_TOKEN", account.token()).env("WECOM_ENCODING_AES_KEY", account.encoding_aes_key())
     }
 
-    /// A variable of Envoy's environment.
+    /// Sets a variable of Envoy's environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), Some(value.to_owned()));
         self
     }
 
-    /// No such variable in Envoy's environment.
+    /// Removes a variable from Envoy's environment.
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {
         self.environment.insert(name.to_owned(), None);
@@ -140,7 +140,7 @@ impl Bootstrap {
         })
     }
 
-    /// What is configured for the filter, as it stands in the file.
+    /// The filter's own configuration, as it is in the file.
     ///
     /// # Panics
     /// If there is no filter named `wecom` with a Struct for its configuration.
@@ -150,7 +150,7 @@ impl Bootstrap {
         filter.expect("a filter named wecom")["typed_config"]["config"]["configuration"]["value"].clone()
     }
 
-    /// Changes what is configured for the filter, which stays a Struct.
+    /// Changes the filter's own configuration, which stays a Struct.
     ///
     /// # Panics
     /// As [`Bootstrap::plugin_value`].
@@ -178,13 +178,13 @@ impl Bootstrap {
         })
     }
 
-    /// Takes the filter of that name out of the chain.
+    /// Removes the filter of that name from the chain.
     #[must_use]
     pub fn without_filter(self, name: &str) -> Self {
         self.edit(|config| filters(config).retain(|filter| filter["name"] != name))
     }
 
-    /// Sends a cluster to that port of the loopback address.
+    /// Points a cluster at that port of the loopback address.
     ///
     /// # Panics
     /// If there is no such cluster.
@@ -212,7 +212,7 @@ impl Bootstrap {
         })
     }
 
-    /// Adds a cluster of one plain endpoint at that port of the loopback address.
+    /// Adds a cluster with one endpoint, at that port of the loopback address.
     #[must_use]
     pub fn add_cluster(self, name: &str, port: u16) -> Self {
         self.edit(|config| {
@@ -221,49 +221,49 @@ impl Bootstrap {
         .cluster(name, port)
     }
 
-    /// Takes a cluster out.
+    /// Removes a cluster.
     #[must_use]
     pub fn remove_cluster(self, name: &str) -> Self {
         self.edit(|config| clusters(config).retain(|cluster| cluster["name"] != name))
     }
 
-    /// Gives Envoy this text as it is, instead of what was read and changed, with the repository's
-    /// root for its working directory.
+    /// Uses this text as Envoy's configuration, unchanged, instead of what was read and edited. Envoy's
+    /// working directory is then the repository's root.
     #[must_use]
     pub fn verbatim(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
-    /// Another module than [`module::built`].
+    /// Uses another module than [`module::built`].
     #[must_use]
     pub fn module(mut self, path: impl Into<PathBuf>) -> Self {
         self.module = Some(path.into());
         self
     }
 
-    /// The number of workers, 2 by default.
+    /// Sets the number of workers, 2 by default.
     #[must_use]
     pub fn concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
         self
     }
 
-    /// Envoy's log level, `warn` by default.
+    /// Sets Envoy's log level, `warn` by default.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
         self
     }
 
-    /// The log levels of its components, `wasm:info` by default.
+    /// Sets the log levels of Envoy's components, `wasm:info` by default.
     #[must_use]
     pub fn component_log_level(mut self, levels: &str) -> Self {
         levels.clone_into(&mut self.component_log_level);
         self
     }
 
-    /// A further argument of Envoy's command line.
+    /// Adds an argument to Envoy's command line.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
@@ -277,13 +277,13 @@ impl Bootstrap {
         self
     }
 
-    /// The whole configuration as Envoy would get it, but for the module's place.
+    /// The whole configuration as Envoy would get it, except for the module's path.
     pub fn config(&self) -> &Value {
         &self.config
     }
 }
 
-/// A running Envoy. It ends when dropped; if a test panicked, the end of its log is shown.
+/// A running Envoy. It is stopped when dropped; if a test panicked, the end of its log is printed.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
@@ -303,7 +303,7 @@ impl Envoy {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = process.child.try_wait()? {
-                bail!("Envoy ended at once ({status}):\n{}", process.tail(TAIL_LINES));
+                bail!("Envoy exited at once ({status}):\n{}", process.tail(TAIL_LINES));
             }
             if let Some(admin) = process.admin_address()
                 && client.get(&format!("http://{admin}/ready")).await.is_ok_and(|ready| ready.status == 200)
@@ -316,34 +316,33 @@ impl Envoy {
         }
     }
 
-    /// Starts an Envoy that must refuse its configuration, and gives its log.
+    /// Starts an Envoy that must refuse its configuration, and returns its log.
     ///
     /// # Errors
-    /// If it does not end by itself, or ends well, or cannot be started at all.
+    /// If it does not exit by itself, exits with success, or cannot be started at all.
     pub async fn start_expecting_failure(bootstrap: Bootstrap) -> Result<String> {
         let mut process = Process::spawn(bootstrap)?;
         let client = Client::http1();
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = process.child.try_wait()? {
-                ensure!(!status.success(), "Envoy ended well:\n{}", process.tail(TAIL_LINES));
+                ensure!(!status.success(), "Envoy exited with success:\n{}", process.tail(TAIL_LINES));
                 return Ok(process.log());
             }
             if let Some(admin) = process.admin_address()
                 && client.get(&format!("http://{admin}/ready")).await.is_ok_and(|ready| ready.status == 200)
             {
-                bail!("Envoy took the configuration:\n{}", process.tail(TAIL_LINES));
+                bail!("Envoy accepted the configuration:\n{}", process.tail(TAIL_LINES));
             }
-            ensure!(Instant::now() < deadline, "Envoy neither ended nor served:\n{}", process.tail(TAIL_LINES));
+            ensure!(Instant::now() < deadline, "Envoy neither exited nor became ready:\n{}", process.tail(TAIL_LINES));
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Lets Envoy check its configuration, as `envoy --mode validate` does, and gives its exit status
-    /// and what it said.
+    /// Has Envoy check its configuration with `--mode validate`, and returns its exit status and output.
     ///
     /// # Errors
-    /// If it does not end within 20 s, or cannot be started at all.
+    /// If it does not exit within 20 s, or cannot be started at all.
     pub async fn validate(bootstrap: Bootstrap) -> Result<(ExitStatus, String)> {
         let bootstrap = bootstrap.argument("--mode").argument("validate").launcher(Launcher::Direct);
         let mut process = Process::spawn(bootstrap)?;
@@ -352,7 +351,7 @@ impl Envoy {
             if let Some(status) = process.child.try_wait()? {
                 return Ok((status, process.log()));
             }
-            ensure!(Instant::now() < deadline, "Envoy did not end:\n{}", process.tail(TAIL_LINES));
+            ensure!(Instant::now() < deadline, "Envoy did not exit:\n{}", process.tail(TAIL_LINES));
             tokio::time::sleep(POLL).await;
         }
     }
@@ -385,7 +384,7 @@ impl Envoy {
         self.client.get(&format!("http://{}{path}", self.admin)).await
     }
 
-    /// Tells the admin interface to do something.
+    /// Sends a POST to the admin interface.
     ///
     /// # Errors
     /// If it does not answer.
@@ -419,7 +418,7 @@ impl Envoy {
         Ok(self.admin("/stats/prometheus").await?.text())
     }
 
-    /// Everything it logged so far, access logs aside.
+    /// Everything it has logged so far, without the access log.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -448,8 +447,8 @@ impl Envoy {
         found.with_context(|| format!("no such line in the access log: {:?}", self.access_log()))
     }
 
-    /// What must never happen, if it did: a panic, a call that its list of capabilities does not
-    /// allow, a virtual machine that had to be started again.
+    /// Everything that happened though it never should: panics, calls that the list of capabilities
+    /// does not allow, restarts of a virtual machine.
     ///
     /// # Errors
     /// If the admin interface does not answer.
@@ -461,7 +460,7 @@ impl Envoy {
         Ok(lines.chain(reloads.map(|(name, count)| format!("{name}: {count}"))).collect())
     }
 
-    /// Insists that there were no [`Envoy::troubles`].
+    /// Asserts that there were no [`Envoy::troubles`].
     ///
     /// # Panics
     /// If there were any.
@@ -475,12 +474,12 @@ impl Envoy {
         self.process.folder.path()
     }
 
-    /// The process that was started: Envoy itself with [`Launcher::Direct`], else func-e above it.
+    /// The process that was started: Envoy itself with [`Launcher::Direct`], otherwise its parent func-e.
     pub fn process_id(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// Ends it in order and waits until it is gone.
+    /// Terminates it and waits until its processes are gone.
     ///
     /// # Errors
     /// If it had to be killed.
@@ -493,7 +492,7 @@ impl Envoy {
             {
                 return Ok(status);
             }
-            ensure!(Instant::now() < deadline, "Envoy did not end by itself:\n{}", self.process.tail(TAIL_LINES));
+            ensure!(Instant::now() < deadline, "Envoy did not exit after SIGTERM:\n{}", self.process.tail(TAIL_LINES));
             tokio::time::sleep(POLL).await;
         }
     }
@@ -504,7 +503,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 40;
 
-/// The process, or that of func-e with Envoy below it, and its files.
+/// The process of Envoy, or of func-e with Envoy as its child, and its files.
 #[derive(Debug)]
 struct Process {
     child: Child,
@@ -555,9 +554,9 @@ impl Process {
             .arg(&config)
             .args(["--concurrency", &bootstrap.concurrency.to_string()])
             .args(["--log-level", &bootstrap.log_level, "--component-log-level", &bootstrap.component_log_level])
-            // Many of them may run beside each other, so none takes the shared memory of hot restart.
+            // Several Envoys may run at the same time, so none may use the shared memory of hot restart.
             .arg("--disable-hot-restart")
-            // Access log lines are awaited by tests; by default they are kept back for 10 s.
+            // Tests wait for access log lines, which Envoy buffers for up to 10 s by default.
             .args(["--file-flush-interval-msec", "20"])
             .arg("--admin-address-path")
             .arg(folder.path().join(ADMIN_ADDRESS))
@@ -565,7 +564,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(File::create(folder.path().join(STDOUT))?)
             .stderr(File::create(folder.path().join(STDERR))?)
-            // A group of its own, which can be signalled as a whole.
+            // Its own process group, which can be signalled as a whole.
             .process_group(0);
         for (name, value) in &bootstrap.environment {
             match value {
@@ -600,11 +599,11 @@ impl Process {
     }
 
     fn read(&self, name: &str) -> String {
-        // Logs may hold bytes that came from outside.
+        // Logs may contain bytes from requests, which need not be UTF-8.
         fs::read(self.folder.path().join(name)).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
-    /// Asks for an end in order. func-e passes that on to its Envoy and waits for it.
+    /// Sends SIGTERM. func-e passes it on to its Envoy and waits for that to exit.
     fn terminate(&self) {
         let _ = kill_process(self.group, Signal::TERM); // gone already, if that fails
     }
@@ -617,11 +616,11 @@ impl Process {
         test_kill_process_group(self.group).is_ok()
     }
 
-    /// Waits for the whole group, func-e's Envoy included.
+    /// Waits until all processes of the group are gone, func-e's Envoy included.
     fn gone_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         loop {
-            // Reaped first: a dead child that nobody waited for keeps its group alive.
+            // Reap the child first: a zombie keeps its group alive.
             let reaped = !matches!(self.child.try_wait(), Ok(None));
             if reaped && !self.group_lives() {
                 return true;
@@ -656,7 +655,7 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Puts the module's place into the filters that load one from a file.
+/// Sets the module's path in the filters that load one from a file.
 fn place_module(bootstrap: &mut Bootstrap) -> Result<()> {
     for filter in filters_of_all_listeners(&mut bootstrap.config) {
         if let Some(filename) = filter.pointer_mut("/typed_config/config/vm_config/code/local/filename") {
@@ -667,11 +666,11 @@ fn place_module(bootstrap: &mut Bootstrap) -> Result<()> {
     Ok(())
 }
 
-/// Puts the list of capabilities where the Envoy at hand looks for it: before 1.40 it stood in the
-/// plugin's configuration, not in its VM's.
+/// Moves the list of capabilities to where the installed Envoy looks for it: before 1.40 it belonged
+/// to the plugin's configuration, not to its VM's.
 ///
 /// # Errors
-/// If Envoy is missing, or does not say its version.
+/// As [`version`].
 pub fn for_this_envoy(config: &mut Value) -> Result<()> {
     fn lift(value: &mut Value) {
         let list = value.get_mut("vm_config").and_then(Value::as_object_mut);
@@ -691,10 +690,10 @@ pub fn for_this_envoy(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// Major and minor version of the Envoy at hand.
+/// Major and minor version of the installed Envoy.
 ///
 /// # Errors
-/// If it is missing, or does not say.
+/// If Envoy is missing or does not print its version.
 pub fn version() -> Result<(u32, u32)> {
     static VERSION: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
     if let Some(version) = VERSION.get() {
@@ -707,7 +706,7 @@ pub fn version() -> Result<(u32, u32)> {
     let mut numbers = number.split('.').map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok(*VERSION.get_or_init(|| (major, minor))),
-        _ => bail!("Envoy does not say its version, but: {said}"),
+        _ => bail!("Envoy printed no version, but: {said}"),
     }
 }
 
@@ -718,11 +717,7 @@ pub fn func_e_is_there() -> bool {
 
 fn program(variable: &str, name: &str) -> Result<PathBuf> {
     let path = path_from(variable).unwrap_or_else(|| repository().join("target/tools/bin").join(name));
-    ensure!(
-        path.is_file(),
-        "{} is not there: `make test` fetches it, or set {variable} to where it is",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} is missing: `make setup` fetches it, or set {variable} to its path", path.display());
     Ok(path)
 }
 

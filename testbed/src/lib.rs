@@ -1,8 +1,8 @@
-//! Both neighbours of the filter and the real thing between them: [`wecom`] sends callbacks as
-//! WeCom does, [`backend`] answers as a vendor's backend might, however badly, and [`envoy`] runs
-//! the Envoy that stands between the two, with the filter's compiled [`module`]; its [`workers`] can
-//! be told apart. An [`edge`] is all of them together, as most tests need them. The tests against the real Envoy and the programs in
-//! `examples/` are built on it.
+//! Everything around the filter, for tests and examples: [`wecom`] sends callbacks as WeCom does,
+//! [`backend`] answers as a vendor's backend might, well or badly, and [`envoy`] runs a real Envoy
+//! between the two, with the filter's compiled [`module`]. [`workers`] opens connections to a chosen
+//! worker of that Envoy, [`waiting`] waits for conditions. An [`edge`] is all of this started
+//! together, which is what most tests need.
 
 pub mod backend;
 pub mod edge;

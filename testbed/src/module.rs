@@ -1,6 +1,6 @@
-//! The compiled filter that Envoy loads: where it is, and that it is built from the sources as they
-//! are now. `cargo test` does not build it, so without that check a test could run an older filter
-//! and judge code that no longer exists.
+//! The compiled filter that Envoy loads: where it is, and a check that it is up to date. `cargo test`
+//! does not build it, so without that check the tests could run an older filter and judge code that
+//! no longer exists.
 //!
 //! | what | environment | otherwise |
 //! |---|---|---|
@@ -26,7 +26,7 @@ pub fn built() -> Result<PathBuf> {
     checked(path_from("WECOM_WASM").unwrap_or_else(|| in_target("release")))
 }
 
-/// The module that panics on demand.
+/// The module built with the feature `trap`, which panics on demand.
 ///
 /// # Errors
 /// As [`check`].
@@ -44,9 +44,8 @@ pub(crate) fn checked(module: PathBuf) -> Result<PathBuf> {
     Ok(module)
 }
 
-/// Insists that a module is there, and that it is up to date if it lies in this repository's
-/// `target/`: a module from elsewhere is whatever its owner says it is. Each module is looked at once
-/// in the life of the process.
+/// Checks that a module is there and, if it lies in this repository's `target/`, that it is up to
+/// date. A module in any other place is taken as it is. Each path is checked once per process.
 ///
 /// # Errors
 /// If it is not there, or as [`ensure_up_to_date`].
@@ -64,15 +63,16 @@ pub fn check(module: &Path) -> Result<()> {
     result.clone().map_err(anyhow::Error::msg)
 }
 
-/// Insists that a module is no older than any of the sources that it is built from.
+/// Checks that a module is no older than any source it is built from.
 ///
-/// These are the ones that cargo lists beside the module, in a file of the same name that ends in
-/// `.d`; without that file, everything below `repository`'s `src/` but tests. `Cargo.toml` and
-/// `Cargo.lock` are none of them: cargo compares what they say, not when they were changed.
+/// Cargo lists those sources beside the module, in a file of the same name that ends in `.d`. Without
+/// that file, they are all `.rs` files below `repository`'s `src/` except tests. `Cargo.toml` and
+/// `Cargo.lock` do not count: cargo compares their content, not their time, so when one of them is
+/// only touched, a build leaves the module as it is.
 ///
 /// # Errors
-/// If the module is missing, is older than one of its sources, lacks one of them by now, or was built
-/// from those of another repository. The error says which `make` target builds it.
+/// If the module is missing or older than one of its sources, if one of its sources no longer exists,
+/// or if none of them lies in `repository`. The error says which `make` target builds the module.
 pub fn ensure_up_to_date(module: &Path, repository: &Path) -> Result<()> {
     let built = modified(module)?;
     let sources: Vec<_> = match fs::read_to_string(module.with_extension("d")) {
@@ -96,13 +96,13 @@ pub fn ensure_up_to_date(module: &Path, repository: &Path) -> Result<()> {
     Ok(())
 }
 
-/// When a file was last written, with the advice to build it if it is not there.
-fn modified(path: &Path) -> Result<SystemTime> {
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified());
-    written.with_context(|| format!("{} is not there: `{}` builds it", path.display(), make_target(path)))
+/// When a module was last written. If it is missing, the error says how to build it.
+fn modified(module: &Path) -> Result<SystemTime> {
+    let written = fs::metadata(module).and_then(|metadata| metadata.modified());
+    written.with_context(|| format!("{} is missing: run `{}`", module.display(), make_target(module)))
 }
 
-/// What builds a module: the folder that it lies in has the name of its profile.
+/// The command that builds a module. The folder it lies in is named after its profile.
 fn make_target(module: &Path) -> &'static str {
     match module.parent().and_then(Path::file_name) == Some(OsStr::new("trap")) {
         true => "make build-trap",
@@ -110,19 +110,19 @@ fn make_target(module: &Path) -> &'static str {
     }
 }
 
-/// The dependencies in one of cargo's `.d` files: `target: source source …`, blanks in paths escaped
+/// The sources in one of cargo's `.d` files: `target: source source …`, with blanks in paths escaped
 /// as `\ `.
 fn listed(text: &str) -> impl Iterator<Item = PathBuf> {
     let rules = text.lines().filter_map(|line| Some(line.split_once(": ")?.1));
     rules.flat_map(|sources| {
-        // No path holds a NUL.
+        // A NUL stands for an escaped blank: no path contains one.
         let marked = sources.replace("\\ ", "\0");
         let paths: Vec<_> = marked.split_ascii_whitespace().map(|path| path.replace('\0', " ").into()).collect();
         paths
     })
 }
 
-/// Every source below a folder, tests aside.
+/// Every `.rs` file below a folder, except tests.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {

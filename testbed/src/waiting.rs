@@ -1,14 +1,13 @@
-//! Waiting for what comes about by itself: a condition is looked at again and again until it holds.
+//! Waiting for a condition: it is checked again and again until it holds or time runs out.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-/// How long anything is waited for: far longer than all that is waited for here takes, on a slow
-/// machine as well.
+/// How long a condition is waited for. Far longer than anything here takes, even on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two looks.
+/// The pause between two checks.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Waits until a condition holds. `what` completes the sentence "waited 20 s until …".

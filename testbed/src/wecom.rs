@@ -1,5 +1,5 @@
-//! The WeCom side: callbacks sealed and signed as WeCom seals and signs them, or wrongly on
-//! purpose, sent over HTTP, and the replies opened again.
+//! The WeCom side: it seals and signs callbacks as WeCom does, or wrongly on purpose, sends them over
+//! HTTP, and opens the replies.
 //!
 //! An [`Account`] seals an [`Event`] into a [`Request`], every part of which can be altered before
 //! a [`Client`] sends it; the [`Answer`] is opened with the account once more.
@@ -34,7 +34,7 @@ impl Account {
     /// An account with these values.
     ///
     /// # Errors
-    /// If the token or the key is not of the shape that WeCom gives out.
+    /// If the token or the key does not have the format that WeCom issues.
     pub fn new(token: &str, encoding_aes_key: &str, receive_id: &str) -> Result<Self> {
         Ok(Self {
             token: token.to_owned(),
@@ -126,7 +126,7 @@ impl Account {
     /// holds, the cipher opens, the receive id is ours.
     ///
     /// # Errors
-    /// With what does not hold.
+    /// If one of these does not hold; the error says which.
     pub fn open_reply(&self, body: &[u8]) -> Result<Reply> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -168,7 +168,7 @@ impl fmt::Debug for Account {
     }
 }
 
-/// What can be sealed: an [`Event`], or any bytes that stand for themselves.
+/// What can be sealed: an [`Event`], or any bytes as they are.
 pub trait Message {
     /// The plaintext, for a message of this account.
     fn bytes(&self, account: &Account) -> Vec<u8>;
@@ -210,7 +210,7 @@ impl<T: Message + ?Sized> Message for &T {
     }
 }
 
-/// A callback's plaintext in the making. Members stand in the order of WeCom's documentation.
+/// A builder of a callback's plaintext. Its members are in the order of WeCom's documentation.
 #[derive(Debug, Clone)]
 pub struct Event {
     kind: &'static str,
@@ -276,7 +276,7 @@ impl Event {
         Self::of(EventType::Unbind, device_sn)
     }
 
-    /// Somebody opens a door from afar.
+    /// A user opens a door remotely.
     pub fn remote_open_door(device_sn: &str) -> Self {
         Self::of(EventType::RemoteOpenDoor, device_sn)
     }
@@ -320,7 +320,7 @@ impl Event {
         self
     }
 
-    /// Stands for these bytes instead, whatever they are.
+    /// Replaces the whole message by these bytes.
     #[must_use]
     pub fn raw(mut self, message: impl Into<Vec<u8>>) -> Self {
         self.raw = Some(message.into());
@@ -332,7 +332,7 @@ impl Event {
         self.base_info.get("req_id").and_then(Value::as_str)
     }
 
-    /// The plaintext, ids that were left open filled in with `receive_id`.
+    /// The plaintext. Ids that were not set are filled in with `receive_id`.
     pub fn to_json(&self, receive_id: &str) -> Vec<u8> {
         if let Some(raw) = &self.raw {
             return raw.clone();
@@ -352,7 +352,7 @@ impl Event {
     }
 }
 
-/// What the documentation shows beside the type, with invented values.
+/// The payload that the documentation shows for a type, with invented values.
 fn payload(event: EventType) -> Vec<(&'static str, Value)> {
     let user = || ("open_userid", Value::from("woAJ2GCAAAXtWyujaWJHDDGi0mACH71w"));
     let operation = || ("oper_id", Value::from(random_id()));
@@ -411,7 +411,7 @@ pub struct Request {
     pub encrypt: String,
     /// Further headers.
     pub headers: HeaderMap,
-    /// The whole query instead, as it is to stand behind `?`.
+    /// If set, the whole query after `?`, sent in place of the one made from the fields above.
     pub query: Option<String>,
     /// The body.
     pub body: Body,
@@ -429,7 +429,7 @@ pub enum Body {
 }
 
 impl Request {
-    /// Signs what stands there now.
+    /// Signs the request as it is now.
     #[must_use]
     pub fn resign(mut self, account: &Account) -> Self {
         self.msg_signature = account.sign(&self.timestamp, &self.nonce, &self.encrypt);
@@ -444,7 +444,7 @@ impl Request {
         self
     }
 
-    /// Swaps timestamp and nonce. The signature still holds: it does not know which is which.
+    /// Swaps timestamp and nonce. The signature still holds: it is made of the sorted parts.
     #[must_use]
     pub fn swapped(mut self) -> Self {
         std::mem::swap(&mut self.timestamp, &mut self.nonce);
@@ -493,7 +493,7 @@ impl Request {
         self
     }
 
-    /// The whole query, as it is to stand behind `?`.
+    /// Sends this as the whole query after `?`.
     #[must_use]
     pub fn with_query(mut self, query: &str) -> Self {
         self.query = Some(query.to_owned());
@@ -509,7 +509,7 @@ impl Request {
         self
     }
 
-    /// The query that will be sent, percent-encoded.
+    /// The query as it will be sent, percent-encoded.
     pub fn query_text(&self) -> String {
         if let Some(query) = &self.query {
             return query.clone();
@@ -536,7 +536,7 @@ impl Request {
     }
 }
 
-/// Sends requests. Connections are kept and used again. No proxy, no redirects.
+/// Sends requests. It reuses its connections, uses no proxy and follows no redirects.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -555,7 +555,7 @@ impl Client {
 
     fn build(builder: reqwest::ClientBuilder) -> Self {
         static PROVIDER: Once = Once::new();
-        // An error only says that a provider is there already.
+        // An error only means that a provider is already installed.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = builder
             .no_proxy()
@@ -566,10 +566,10 @@ impl Client {
         Self { http }
     }
 
-    /// Sends a callback to that URL; its query goes behind the URL's own.
+    /// Sends a callback to that URL. If the URL has a query, the callback's is appended to it.
     ///
     /// # Errors
-    /// If the URL is none, or no complete answer came within 20 s.
+    /// If the URL is invalid, or no complete answer came within 20 s.
     pub async fn send(&self, url: &str, request: &Request) -> Result<Answer> {
         let joint = if url.contains('?') { '&' } else { '?' };
         let method = reqwest::Method::from_bytes(request.method.as_bytes())?;
@@ -609,10 +609,10 @@ impl Client {
 }
 
 /// Sends bytes as they are and reads until the other side closes, so put `connection: close` into
-/// them: for requests that no client library would make.
+/// them. It is for requests that no client library would send.
 ///
 /// # Errors
-/// If no connection came about, or what came back within 20 s is no HTTP/1.1 answer.
+/// If the connection fails, or if no complete HTTP/1.1 answer comes within 20 s.
 pub async fn send_raw(address: std::net::SocketAddr, bytes: &[u8]) -> Result<Answer> {
     send_raw_pieces(address, &[bytes], Duration::ZERO).await
 }
@@ -659,14 +659,14 @@ pub async fn send_raw_pieces(
     })
 }
 
-/// What came back.
+/// An HTTP answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, as it came.
+    /// The body, as received.
     pub body: Vec<u8>,
     /// From the first byte sent to the last byte received.
     pub elapsed: Duration,
@@ -690,7 +690,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {}", self.text()))
     }
@@ -728,7 +728,7 @@ impl Reply {
     /// The message as JSON.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.plaintext).with_context(|| format!("the reply is no JSON: {}", self.text()))
     }
@@ -760,7 +760,7 @@ pub fn random_nonce() -> String {
     number.to_string()
 }
 
-/// An id nobody else has, 32 hex digits.
+/// A random id of 32 hex digits.
 pub fn random_id() -> String {
     hex::encode(random::<16>())
 }
@@ -771,14 +771,14 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// What WeCom leaves as it is in a query; `+`, `/` and `=` it encodes.
+/// The characters besides letters and digits that WeCom does not encode in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 fn encode(value: &str) -> String {
     utf8_percent_encode(value, QUERY).to_string()
 }
 
-/// A body whose pieces come one by one.
+/// A body that is sent piece by piece.
 fn stream(pieces: Vec<(Duration, Vec<u8>)>) -> reqwest::Body {
     reqwest::Body::wrap_stream(futures_util::stream::iter(pieces).then(async |(pause, piece)| {
         tokio::time::sleep(pause).await;

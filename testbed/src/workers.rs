@@ -1,5 +1,5 @@
-//! Connections of which is known on which of Envoy's workers they live: a worker has its own
-//! virtual machine, so what one knows and another does not depends on where a request arrives.
+//! Connections to a chosen worker of Envoy. Each worker has its own virtual machine, so a test that
+//! compares workers must know which one serves a request.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -34,11 +34,12 @@ impl Envoy {
         self.per_worker("downstream_cx_active").await
     }
 
-    /// A client whose one HTTP/2 connection lives on that worker. Only while nobody else connects,
-    /// and best with [`Bootstrap::balanced`]: others are made, and kept, until one ends up there.
+    /// A client whose one HTTP/2 connection is on that worker. Connections are opened, and kept, until
+    /// one ends up there, so use [`Bootstrap::balanced`], and let nobody else connect meanwhile.
     ///
     /// # Errors
-    /// If `url`, which is asked once by every connection, does not answer, or luck is out.
+    /// If `url`, which every connection requests once, does not answer, or if none of 32 connections
+    /// ends up on that worker.
     pub async fn connect(&self, worker: usize, url: &str) -> Result<Client> {
         let mut others = Vec::new();
         while others.len() < 32 {

@@ -1,5 +1,5 @@
-//! The backend by itself: it does what it is told, remembers what it was sent, and keeps good
-//! connections.
+//! The backend by itself: it answers as scripted, records what it was sent, and keeps connections
+//! open.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Envoy by itself, without the filter: started and ended both ways, asked and read.
+//! Envoy by itself, without the filter: starting and stopping it both ways, its statistics and logs.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use testbed::backend::Backend;
@@ -55,7 +55,7 @@ async fn it_ends_when_dropped() {
 }
 
 #[tokio::test]
-async fn a_refused_configuration_is_told_with_its_log() {
+async fn a_refused_configuration_is_an_error_that_contains_the_log() {
     let backend = Backend::start().await.unwrap();
     let broken = || async { bare(&backend).await.remove_cluster("backend") };
     for launcher in [Launcher::Direct, Launcher::FuncEIfThere] {

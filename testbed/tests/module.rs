@@ -1,4 +1,4 @@
-//! The module that tests run is the one that the sources say: an older one is refused.
+//! A module that is older than its sources is refused.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use testbed::module::{check, ensure_up_to_date};
 
-/// A repository in a folder with a blank in its name: two sources, a test, and a module that was
-/// built a minute after the last change to any of them.
+/// A repository in a folder with a blank in its name: two sources, two test files, and a module that
+/// was built a minute after they were last changed.
 struct Repository {
     folder: TempDir,
     built: SystemTime,
@@ -32,7 +32,7 @@ impl Repository {
         self.folder.path()
     }
 
-    /// Writes a file, as if so many seconds after the module was built, or before it.
+    /// Writes a file whose time is that many seconds after the module was built (before, if negative).
     fn write(&self, name: &str, content: &str, seconds: i64) {
         let path = self.root().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -54,7 +54,7 @@ impl Repository {
         self.root().join("target/release/filter.wasm")
     }
 
-    /// What is said of the module, nothing if it is up to date.
+    /// Why the module is refused, or `None` if it is up to date.
     fn complaint(&self) -> Option<String> {
         ensure_up_to_date(&self.module(), self.root()).err().map(|error| format!("{error:#}"))
     }
@@ -69,22 +69,22 @@ impl Repository {
 }
 
 #[test]
-fn a_module_that_is_older_than_a_source_is_refused_with_both_names_and_the_remedy() {
+fn a_module_older_than_a_source_is_refused_and_the_error_names_both_and_make_build() {
     for source in ["src/lib.rs", "src/a folder/part.rs"] {
         let repository = Repository::new();
         assert_eq!(repository.complaint(), None);
         repository.write(source, "", 0);
-        assert_eq!(repository.complaint(), None, "written at the very same time");
+        assert_eq!(repository.complaint(), None, "written at the same time");
         repository.write(source, "", 1);
         repository.assert_refused_because_of(source);
-        // The same where cargo has left no list.
+        // The same without the list of sources.
         fs::remove_file(repository.root().join("target/release/filter.d")).unwrap();
         repository.assert_refused_because_of(source);
     }
 }
 
 #[test]
-fn files_that_the_module_is_not_built_from_may_be_younger() {
+fn files_that_the_module_is_not_built_from_may_be_newer() {
     let repository = Repository::new();
     for name in ["src/tests.rs", "src/lib_tests.rs", "Cargo.toml"] {
         repository.write(name, "", 60);
@@ -108,7 +108,7 @@ fn a_module_that_was_built_from_other_sources_is_refused() {
 }
 
 #[test]
-fn the_advice_fits_the_module() {
+fn the_error_for_a_module_with_the_trap_says_make_build_trap() {
     let repository = Repository::new();
     repository.write("target/trap/filter.wasm", "", -120);
     let complaint = ensure_up_to_date(&repository.root().join("target/trap/filter.wasm"), repository.root());
@@ -117,11 +117,11 @@ fn the_advice_fits_the_module() {
 }
 
 #[test]
-fn a_module_from_elsewhere_only_has_to_be_there() {
+fn a_module_in_another_place_only_has_to_exist() {
     let repository = Repository::new();
     repository.write("src/lib.rs", "", 60);
     check(&repository.module()).unwrap();
     let missing = repository.root().join("missing.wasm");
     let complaint = format!("{:#}", check(&missing).unwrap_err());
-    assert!(complaint.starts_with(&format!("{} is not there", missing.display())), "{complaint}");
+    assert!(complaint.starts_with(&format!("{} is missing: run `make build`", missing.display())), "{complaint}");
 }

@@ -1,5 +1,5 @@
-//! The WeCom side by itself: what it seals, the filter's own protocol opens, and what it opens is
-//! checked.
+//! The WeCom side by itself: the filter's own code opens what it seals, and it checks every part of a
+//! reply that it opens.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::rc::Rc;
@@ -56,7 +56,7 @@ fn what_is_altered_no_longer_verifies_unless_signed_again_or_merely_swapped() {
     let later = request.clone().with_timestamp(&(unix_now() + 1).to_string());
     assert!(!opens(&later));
     assert!(opens(&later.resign(&account)));
-    assert!(opens(&request.swapped()), "the signature does not know which is which");
+    assert!(opens(&request.swapped()), "the signature is made of the sorted parts");
     assert!(!opens(&Account::rotated().seal(Event::bind("sn"))));
 }
 

@@ -1,5 +1,5 @@
-//! However a request's body arrives, in one packet or byte by byte, with or without trailers, the
-//! filter sees its end: the table of ends in HTTP/1.1 and HTTP/2, and bodies that never end.
+//! The filter recognizes the end of a request's body however it arrives, in one packet or many, with
+//! or without trailers, over HTTP/1.1 and HTTP/2; and it answers when a body never ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Edge, PATH, assert_rejected, errcode, raw_head, together};
 
-/// Between two pieces, so that they do not travel as one.
+/// The pause between two pieces, so that they arrive separately.
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// What must come of a request.
@@ -26,7 +26,7 @@ enum End {
     NoEnvelope,
 }
 
-/// Insists on that end for a request that was sent to the edge, and nothing beside it.
+/// Asserts that a request ended like that, and that the backend of other paths received nothing.
 fn assert_end(edge: &Edge, title: &str, event: &Event, answer: &Answer, end: End) {
     let told = edge.decision.requests_for(&device_of(event));
     match end {
@@ -48,8 +48,8 @@ fn device_of(event: &Event) -> String {
     message["base_info"]["device_sn"].as_str().unwrap().to_owned()
 }
 
-/// The rows of the table for HTTP/1.1: a title, the head's framing, and the body in pieces, the first
-/// of them in the head's packet.
+/// The cases for HTTP/1.1: a title, the framing headers, the body in pieces, of which the first is sent
+/// together with the head, and what must come of it.
 fn http1_rows(body: &[u8]) -> Vec<(&'static str, String, Vec<Vec<u8>>, End)> {
     use End::{NoEnvelope, Served};
     let length = format!("content-length: {}\r\n", body.len());
@@ -132,7 +132,7 @@ enum Frame {
     Trailers,
 }
 
-/// Sends a request frame by frame; the last one ends the stream. Without any, HEADERS end it.
+/// Sends a request frame by frame. The last frame ends the stream; if there is none, HEADERS does.
 async fn send_frames(address: SocketAddr, request: &Request, frames: Vec<Frame>) -> Answer {
     let began = std::time::Instant::now();
     let connection = TcpStream::connect(address).await.unwrap();
@@ -199,7 +199,7 @@ async fn every_end_of_an_http2_body_is_seen() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_told_to_go_on() {
+async fn a_client_that_expects_100_continue_gets_it() {
     let edge = Edge::start().await;
     let event = Event::bind("sn");
     let request = edge.account.seal(&event);
@@ -231,15 +231,15 @@ async fn a_body_that_never_ends_is_answered_and_reaches_nobody() {
     let half = |end: &[u8]| [raw_head(&request, &length), end.to_vec()].concat();
     let address = edge.envoy.address();
 
-    // Stalled in the middle: Envoy's own limits end it.
+    // The body stalls half-way: Envoy's own limits end the request.
     let (stalled, nothing) = (half(&body[..100]), half(b""));
     let (stalled, nothing) = tokio::join!(send_raw(address, &stalled), send_raw(address, &nothing));
     let (stalled, nothing) = (stalled.unwrap(), nothing.unwrap());
     assert!([408, 504].contains(&stalled.status), "{}", stalled.text());
     assert!(!stalled.body.is_empty());
-    // Not begun: the filter itself does.
+    // The body never begins: the filter itself ends the request.
     assert_rejected(&nothing, 503, "no_body");
-    // Broken off: nobody is left to be answered.
+    // The client disconnects: nobody is left to answer.
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(&half(&body[..100])).await.unwrap();
     drop(connection);
@@ -251,7 +251,7 @@ async fn a_body_that_never_ends_is_answered_and_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_told_so_within_the_request_timeout() {
+async fn a_body_that_stalls_is_answered_408_at_the_request_timeout() {
     let edge = Edge::start_with(|bootstrap| bootstrap.edit_hcm(|hcm| hcm["request_timeout"] = "0.5s".into())).await;
     let request = edge.account.seal(Event::bind("sn"));
     let stalled = raw_head(&request, "content-length: 500\r\n\r\n{\"encrypt\":");
@@ -260,7 +260,7 @@ async fn a_body_that_stalls_is_told_so_within_the_request_timeout() {
     assert!(!answer.body.is_empty());
     edge.assert_nobody_was_asked();
 
-    // It does not run while the decision is awaited.
+    // That timeout no longer runs while the filter waits for the decision.
     edge.decision.always(Behaviour::verdict(3).after(Duration::from_millis(700)));
     assert_eq!(edge.bind("sn").await, 3);
     edge.end().await;

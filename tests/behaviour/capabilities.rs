@@ -1,5 +1,6 @@
-//! The list of capabilities in `envoy.yaml` is the module's own, no shorter and no longer: a missing
-//! import ends in a panic, a missing callback in silence, and a name too many is a door left open.
+//! The list of capabilities in `envoy.yaml` is exactly what the module needs. If an import is missing,
+//! the module panics; if a callback is missing, Envoy silently never calls it; and a superfluous name
+//! allows what nobody needs.
 
 use std::collections::BTreeSet;
 
@@ -7,27 +8,27 @@ use testbed::envoy::Bootstrap;
 use testbed::module::built;
 use wasmparser::{ExternalKind, Parser, Payload};
 
-/// What the SDK exports and `envoy.yaml` does not list: callbacks that Envoy therefore never calls.
-const LEFT_ALONE: [&str; 15] = [
-    // For TCP, where the filter is not used.
+/// What the SDK exports and `envoy.yaml` does not list. Envoy therefore never calls these callbacks.
+const UNUSED: [&str; 15] = [
+    // TCP, for which the filter is not used.
     "proxy_on_new_connection",
     "proxy_on_downstream_data",
     "proxy_on_downstream_connection_close",
     "proxy_on_upstream_data",
     "proxy_on_upstream_connection_close",
-    // Responses pass unread. The filter's own answers would come back through these as well.
+    // Responses, which the filter does not read. Its own answers would pass through these as well.
     "proxy_on_response_headers",
     "proxy_on_response_body",
     "proxy_on_response_trailers",
-    // gRPC calls, of which the filter makes none.
+    // Replies to gRPC calls, which the filter does not make.
     "proxy_on_grpc_receive",
     "proxy_on_grpc_receive_initial_metadata",
     "proxy_on_grpc_receive_trailing_metadata",
     "proxy_on_grpc_close",
-    // Extensions of a host, of which the filter uses none.
+    // Extensions of a host, which the filter does not use.
     "proxy_on_foreign_function",
-    // No callbacks, and not subject to the list: the ABI's version, which is read off the name, and
-    // what runs the module's constructors.
+    // Not callbacks, and not subject to the list: the name that tells the ABI's version, and the
+    // function that runs the module's constructors.
     "proxy_abi_version_0_2_1",
     "_initialize",
 ];
@@ -83,16 +84,16 @@ fn every_import_is_allowed() {
 }
 
 #[test]
-fn every_name_allowed_is_the_modules() {
+fn every_allowed_name_is_an_import_or_export_of_the_module() {
     let (module, allowed) = (module(), allowed());
     let known = &module.imports | &module.exports;
-    assert!(allowed.is_subset(&known), "nothing of the module: {:?}", allowed.difference(&known));
+    assert!(allowed.is_subset(&known), "not in the module: {:?}", allowed.difference(&known));
 }
 
 #[test]
-fn the_exports_that_are_not_allowed_are_those_that_the_filter_leaves_alone() {
+fn only_exports_that_the_filter_does_not_use_are_left_out() {
     let left_out = &module().exports - &allowed();
-    assert_eq!(left_out, LEFT_ALONE.map(str::to_owned).into());
+    assert_eq!(left_out, UNUSED.map(str::to_owned).into());
 }
 
 #[test]

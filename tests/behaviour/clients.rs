@@ -1,5 +1,5 @@
-//! A client that leaves takes nothing with it: the decision is made and recorded, and WeCom's retry
-//! gets it. One that stays keeps its connection.
+//! When a client disconnects, its bind is decided and recorded all the same, and WeCom's retry gets
+//! the verdict. A client that stays can reuse its connection.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use crate::support::{Edge, PATH, errcode, raw_head};
 
 #[tokio::test]
-async fn when_the_client_leaves_the_decision_is_made_all_the_same_and_its_retry_gets_it() {
+async fn when_a_client_disconnects_its_bind_is_decided_all_the_same_and_its_retry_gets_the_verdict() {
     let edge = Edge::start().await;
     let mut decided = 0;
-    // By both protocols; the retry comes while the decision is awaited, or once it is there.
+    // Over both protocols; the retry comes before the decision, or after it.
     for (http2, awaits_decision) in [(false, false), (true, false), (false, true), (true, true)] {
         decided += 1;
         let device_sn = format!("sn-{decided}");
@@ -47,7 +47,7 @@ async fn when_the_client_leaves_the_decision_is_made_all_the_same_and_its_retry_
 }
 
 #[tokio::test]
-async fn a_connection_serves_one_callback_after_the_other() {
+async fn a_connection_serves_several_callbacks_in_turn() {
     let edge = Edge::start().await;
     let mut connection = TcpStream::connect(edge.envoy.address()).await.unwrap();
     for (index, verdict) in [0, 4, 7, 0].into_iter().enumerate() {
@@ -68,7 +68,7 @@ async fn a_connection_serves_one_callback_after_the_other() {
     edge.end().await;
 }
 
-/// Head and body of one answer of known length.
+/// Reads one answer, which must announce its length: its head and body.
 async fn read_answer(connection: &mut TcpStream) -> (String, Vec<u8>) {
     let mut read = Vec::new();
     loop {

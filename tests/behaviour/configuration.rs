@@ -1,5 +1,5 @@
-//! A configuration that is wrong anywhere never serves: Envoy refuses to start, or to validate, and
-//! its log says which field it is, and never a secret. What is right serves in either of its forms.
+//! Envoy neither starts with an invalid configuration nor validates it; its log names the field and
+//! shows no secret. A valid configuration works in both forms, `Struct` and text.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use testbed::wecom::{Account, Event};
 
 use crate::support::{Edge, PATH, assert_rejected, endpoint, errcode, together};
 
-/// The shipped configuration, its two secrets written into it, and a second credential.
+/// The shipped configuration with the two secrets written into it, and a second credential.
 fn literal() -> Value {
     let mut plugin = Bootstrap::example().unwrap().plugin_value();
     let (demo, rotated) = (Account::demo(), Account::rotated());
@@ -22,7 +22,7 @@ fn literal() -> Value {
     plugin
 }
 
-/// Insists that a log names that field and holds none of the secrets, whole or mistyped.
+/// Asserts that a log names that field and contains none of the secrets, not even a mistyped one.
 #[track_caller]
 fn assert_names(log: &str, field: &str) {
     assert!(log.contains(&format!("configuration refused: {field}: ")), "{field} is not named:\n{log}");
@@ -33,7 +33,7 @@ fn assert_names(log: &str, field: &str) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secret() {
+async fn an_invalid_configuration_is_refused_and_the_log_names_the_field_and_no_secret() {
     let token = Account::demo().token().to_owned();
     let key = Account::rotated().encoding_aes_key().to_owned();
     let endpoints = |change: fn(&mut Value)| move |plugin: &mut Value| change(&mut plugin["endpoints"][0]);
@@ -46,7 +46,7 @@ async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secre
         ("endpoints[0].credentials[0].token", {
             Box::new(move |plugin| plugin["endpoints"][0]["credentials"][0]["token"] = format!("{token}!").into())
         }),
-        // A secret in the wrong place is a secret still.
+        // A secret in the wrong place is still a secret.
         ("endpoints[0].credentials[0].token", {
             Box::new(move |plugin| plugin["endpoints"][0]["credentials"][0]["token"] = json!({ "env": key }))
         }),
@@ -82,7 +82,7 @@ async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secre
         let mut plugin = literal();
         change(&mut plugin);
         let field = if plugin == json!({}) { "endpoints" } else { field };
-        // Both forms are read by the same rules.
+        // The same rules apply to both forms.
         let bootstrap = Bootstrap::example().unwrap().component_log_level("wasm:trace");
         let bootstrap = match row % 2 {
             0 => bootstrap.plugin_struct(plugin),
@@ -91,16 +91,16 @@ async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secre
         (field, bootstrap)
     });
     let text = |json: &str| Bootstrap::example().unwrap().plugin(json);
-    let torn = [
+    let malformed = [
         ("configuration", text("")),
         ("configuration", text("{")),
         ("configuration", text("[]")),
         ("configuration", text(r#"{"endpoints":[],"endpoints":[]}"#)),
     ];
-    // By `envoy --mode validate`, which is quicker and must not say otherwise than a start.
+    // With `envoy --mode validate`, which is quicker than a start and must give the same result.
     type Check = Pin<Box<dyn Future<Output = ()> + Send>>;
     let checks: Vec<Check> = validated
-        .chain(torn)
+        .chain(malformed)
         .map(|(field, bootstrap)| -> Check {
             Box::pin(async move {
                 let (status, log) = Envoy::validate(bootstrap).await.unwrap();
@@ -109,7 +109,7 @@ async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secre
             })
         })
         .collect();
-    // Not all at once: each of them is an Envoy.
+    // A few at a time: each of them starts an Envoy.
     let mut checks = checks.into_iter();
     loop {
         let some: Vec<_> = checks.by_ref().take(4).collect();
@@ -121,13 +121,13 @@ async fn what_is_wrong_is_refused_by_the_name_of_its_field_and_without_any_secre
 }
 
 #[tokio::test]
-async fn envoy_does_not_start_with_what_is_wrong() {
+async fn envoy_does_not_start_when_a_secret_is_missing() {
     let missing = Bootstrap::example().unwrap().without_env("WECOM_ENCODING_AES_KEY");
     let log = Envoy::start_expecting_failure(missing).await.unwrap();
     assert_names(&log, "endpoints[0].credentials[0].encoding_aes_key");
     assert!(log.contains("environment variable"), "{log}");
 
-    // In the environment, but not passed on to the VM.
+    // Set in the environment, but not passed on to the VM.
     let withheld = Bootstrap::example().unwrap().edit_plugin(|plugin| {
         plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(["WECOM_ENCODING_AES_KEY"]);
     });
@@ -136,7 +136,7 @@ async fn envoy_does_not_start_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_is_right_is_validated_and_shows_no_secret_of_the_environment() {
+async fn a_valid_configuration_is_accepted_and_no_secret_from_the_environment_shows() {
     let (status, log) = Envoy::validate(Bootstrap::example().unwrap()).await.unwrap();
     assert!(status.success(), "{log}");
 
@@ -183,12 +183,12 @@ async fn each_endpoint_has_its_own_credentials_receive_ids_and_upstreams_in_eith
         let answer = edge.send_to(&door, &door_account.seal(Event::unbind("sn-door"))).await;
         assert_eq!((answer.status, answer.rejection().as_deref()), (503, Some("upstream_unreachable")));
 
-        // What opens one door opens no other.
+        // The credentials of one endpoint are not valid at the other.
         assert_rejected(&edge.send_to(&door, &lock_account.seal(Event::bind("sn"))).await, 403, "bad_signature");
         assert_rejected(&edge.send(&door_account.seal(Event::bind("sn"))).await, 403, "bad_signature");
         let astray = Account::rotated().seal(Event::bind("sn"));
         assert_rejected(&edge.send_to(&door, &astray).await, 403, "bad_receive_id");
-        // The same request id at another URL is another request.
+        // The same request id at another endpoint is another request.
         let twin = Event::bind("sn-twin").req_id("twin").without_base("model_id").without_base("service_corpid");
         edge.decision.always(testbed::backend::Behaviour::verdict(2));
         assert_eq!(errcode(&edge.send(&lock_account.seal(&twin)).await, &lock_account), 2);

@@ -1,5 +1,5 @@
-//! The filter against the protocol's reference implementation, npm's `@wecom/crypto`: what that seals
-//! is opened, what the filter seals that opens, in one run with neither's own code on the other side.
+//! The filter against WeCom's own implementation of the protocol, npm's `@wecom/crypto`: the filter
+//! opens what the library seals, and the library opens what the filter seals.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -13,13 +13,13 @@ use tokio::process::Command;
 
 use crate::support::{Edge, PATH};
 
-/// Where Node is to look for the library: as the environment says, or where `make setup` puts it.
+/// Where Node looks for the library: `NODE_PATH`, or else where `make setup` puts it.
 fn node_path() -> PathBuf {
     let path = std::env::var_os("NODE_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     path.unwrap_or_else(|| repository().join("target/tools/node_modules"))
 }
 
-/// Why the library cannot be run here, if so.
+/// Why the library cannot be run here, or `None` if it can.
 async fn missing() -> Option<String> {
     let probe = Command::new("node").env("NODE_PATH", node_path()).args(["-e", "require('@wecom/crypto')"]).output();
     match probe.await {
@@ -46,7 +46,7 @@ async fn run_client(input: &Value) -> Output {
 }
 
 #[tokio::test]
-async fn the_reference_implementation_is_understood_and_understands() {
+async fn the_filter_and_the_reference_implementation_open_what_the_other_seals() {
     if let Some(reason) = missing().await {
         let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(!is_ci, "`make setup` installs what is missing: {reason}");
@@ -57,7 +57,7 @@ async fn the_reference_implementation_is_understood_and_understands() {
     edge.decision.on_device("sn-accept", Behaviour::verdict(0));
     edge.decision.on_device("sn-refuse", Behaviour::verdict_with(4, "设备验证码校验不通过 \u{1f512}"));
     edge.decision.on_device("sn-silent", Behaviour::close());
-    // Of different lengths, so that the padding takes many of its values.
+    // Messages of different lengths, so that every length of the padding occurs.
     let mut events: Vec<_> = (0..32).map(|length| Event::bind("sn").set("note", "x".repeat(length))).collect();
     events.extend(["sn-accept", "sn-refuse", "sn-silent"].map(Event::bind));
     let messages: Vec<_> =

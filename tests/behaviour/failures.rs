@@ -1,6 +1,6 @@
-//! Whatever goes wrong behind the filter, a bind ends within its time in errcode 7, encrypted, and
-//! the next one is served. No failure is ever silence, a plain error, or an empty 200, which WeCom
-//! would read as approval.
+//! Whatever goes wrong behind the filter, a bind is answered in time with an encrypted errcode 7, and
+//! the next one is served. A failure never leads to no answer, to an unencrypted error, or to an
+//! empty 200, which WeCom would read as approval.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use testbed::wecom::{Client, Event};
 
 use crate::support::{Edge, PATH, endpoint, errcode, together};
 
-/// Short, so that what ends by running out of time ends soon; `support::errcode` insists on WeCom's 3 s.
+/// Short, so that tests of a timeout are quick; `support::errcode` asserts WeCom's limit of 3 s.
 const TIMEOUT_MS: u64 = 500;
 
-/// Endpoints beside the first, at paths below it, each deciding through a cluster of its own.
+/// Adds an endpoint for each cluster, at a path below the first one's, that asks that cluster.
 fn with_endpoints(bootstrap: Bootstrap, clusters: &[&str]) -> Bootstrap {
     bootstrap.edit_plugin_value(|plugin| {
         plugin["endpoints"][0]["decision"]["timeout_ms"] = TIMEOUT_MS.into();
@@ -36,14 +36,14 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
         [head, end].concat()
     };
     let misbehaviours = [
-        // Silence.
+        // No complete answer in time.
         Behaviour::hang(),
         Behaviour::headers_then_silence(),
         Behaviour::half_then_silence(),
         Behaviour::new("success, then silence", [Step::Send(chunked(b"7\r\nsuccess\r\n")), Step::Hang]),
         Behaviour::trickle(Duration::from_millis(50)).named("a verdict, too slowly"),
         Behaviour::verdict(0).after(Duration::from_millis(TIMEOUT_MS + 400)).named("a verdict, too late"),
-        // Ends before the end.
+        // Connections that end too early.
         Behaviour::close(),
         Behaviour::reset(),
         Behaviour::cut_off(),
@@ -56,12 +56,12 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
             [Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"errc".to_vec()), Step::Reset]
         }),
         Behaviour::raw("half a head", "HTTP/1.1 200 OK\r\ncontent-le"),
-        // No HTTP.
+        // Invalid HTTP.
         Behaviour::garbage(),
         Behaviour::raw("a bare verdict", r#"{"errcode":0}"#),
         Behaviour::raw("a bad length", "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n{\"errcode\":0}"),
         Behaviour::raw("a bad chunk", chunked(b"xyz\r\n{\"errcode\":0}\r\n0\r\n\r\n")),
-        // No 2xx, even with a verdict.
+        // A status other than 2xx, even with a verdict.
         Behaviour::redirect(302, "/elsewhere"),
         Behaviour::redirect(307, "http://127.0.0.1:1/bind"),
         Behaviour::status(304),
@@ -75,7 +75,7 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
         Behaviour::answer(500, &[], r#"{"errcode":0}"#).named("500 with a verdict"),
         Behaviour::answer(404, &[], "success").named("404 with success"),
         Behaviour::answer(500, &[], "").named("500, empty"),
-        // No verdict.
+        // Bodies that are not a verdict.
         Behaviour::html(),
         Behaviour::broken_json(),
         json("{}"),
@@ -103,7 +103,7 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
         json(r#"{"data":{"errcode":0}}"#),
         Behaviour::json(b"{\"errcode\":0,\"errmsg\":\"\xff\"}").named("no UTF-8"),
         Behaviour::json("[".repeat(60_000)).named("depth"),
-        // Too much.
+        // Too large.
         Behaviour::large(65_537),
         Behaviour::large(3 << 20),
         Behaviour::answer(200, &[], vec![b'x'; 3 << 20]).named("3 MiB of nothing"),
@@ -119,14 +119,18 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
             let answer = edge.send(&edge.account.seal(Event::bind(&device_sn))).await;
             assert!(!answer.is_bare_success(), "{misbehaviour}");
             assert_eq!(errcode(&answer, &edge.account), 7, "{misbehaviour}");
-            assert_eq!(edge.decision.requests_for(&device_sn).len(), 1, "{misbehaviour}: asked once, come what may");
+            assert_eq!(
+                edge.decision.requests_for(&device_sn).len(),
+                1,
+                "{misbehaviour}: the decision endpoint is asked only once"
+            );
 
             assert_eq!(edge.bind("sn-next").await, 0, "the one after {misbehaviour}");
         }
     }))
     .await;
 
-    // The other side of the bounds.
+    // Unusual answers that are still accepted.
     for (device_sn, behaviour) in [
         ("sn-bytes", Behaviour::non_utf8_header()),
         ("sn-large", Behaviour::large(65_536)),
@@ -140,7 +144,7 @@ async fn whatever_the_decision_endpoint_does_a_bind_ends_in_time_in_errcode_7() 
 
 #[tokio::test]
 async fn a_body_beyond_what_envoy_holds_ends_in_errcode_7() {
-    // Envoy breaks a call off at 32 MiB; the time must suffice to get there.
+    // Envoy aborts a call at 32 MiB; the timeout must be long enough to get there.
     let edge = Edge::start_with(|bootstrap| {
         bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["decision"]["timeout_ms"] = 2500.into())
     })
@@ -168,7 +172,7 @@ async fn a_decision_endpoint_that_cannot_be_reached_is_errcode_7() {
     })
     .await;
 
-    // Several times, so that both workers meet it.
+    // Several times, so that both workers are affected.
     for cluster in ["refused", "no-endpoint", "unhealthy", "unknown"] {
         for copy in 0..4 {
             let request = edge.account.seal(Event::bind(&format!("sn-{cluster}-{copy}")));
@@ -178,7 +182,7 @@ async fn a_decision_endpoint_that_cannot_be_reached_is_errcode_7() {
             assert_eq!(edge.bind("sn-next").await, 0, "the one after {cluster}");
         }
     }
-    assert!(edge.backend.requests().is_empty(), "none of them went to another cluster");
+    assert!(edge.backend.requests().is_empty(), "none of them was sent to another cluster");
     edge.end().await;
 }
 
@@ -198,14 +202,18 @@ async fn a_decision_endpoint_whose_circuit_breaker_is_open_is_errcode_7() {
     let (client, url) = (edge.client.clone(), edge.envoy.url(PATH));
     let slow = tokio::spawn(async move { client.send(&url, &slow).await.unwrap() });
     edge.decision.wait_for(1).await.unwrap();
-    // On connections of their own, so that both workers meet it, cold and warm.
+    // Each on a new connection, so that both workers are affected, more than once.
     for copy in 0..6 {
         let request = edge.account.seal(Event::bind(&format!("sn-{copy}")));
         let answer = Client::http1().send(&edge.envoy.url(PATH), &request).await.unwrap();
         assert_eq!(errcode(&answer, &edge.account), 7);
     }
     assert_eq!(edge.decision.count(), 1, "none of them got past the breaker");
-    assert_eq!(errcode(&slow.await.unwrap(), &edge.account), 3, "the one that was there first is not disturbed");
-    assert_eq!(edge.bind("sn-next").await, 0, "and the breaker closes");
+    assert_eq!(
+        errcode(&slow.await.unwrap(), &edge.account),
+        3,
+        "the call that was already in progress is not disturbed"
+    );
+    assert_eq!(edge.bind("sn-next").await, 0, "the breaker closes again");
     edge.end().await;
 }

@@ -1,5 +1,5 @@
-//! The shipped `envoy.yaml` itself, letter for letter but for its ports, started the way the README
-//! says: through func-e, from the repository's root.
+//! The shipped `envoy.yaml` itself, unchanged except for its ports, started as the README says: through
+//! func-e, from the repository's root.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use testbed::wecom::{Account, Client, Event};
 
 use crate::support::{PATH, errcode};
 
-/// func-e comes through the Go toolchain, so where that is, a run of the whole suite has it.
+/// Whether func-e is installed. In CI it must be, wherever the Go toolchain is, which builds it.
 fn is_there() -> bool {
     if func_e_is_there() {
         return true;

@@ -1,7 +1,7 @@
-//! What the filter promises, held against a real Envoy with the compiled module: one file per
+//! What the filter promises, tested against a real Envoy with the compiled module: one file per
 //! behaviour, each test a sentence of the contract.
 //!
-//! Envoy and the module are found as the test bed says; `make test` builds and fetches both.
+//! `make test` builds the module and fetches Envoy.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
-//! Without `allow_on_headers_stop_iteration` Envoy hands no paused request's body to the filter, and
-//! says nothing about it: every POST would hang. The filter answers, and says what to set.
+//! Without `allow_on_headers_stop_iteration` Envoy does not pass the body of a paused request to the
+//! filter and logs nothing about it, so every POST would hang. The filter answers, and logs what to
+//! set.
 
 use testbed::wecom::{Client, Event};
 
@@ -13,7 +14,7 @@ async fn a_post_does_not_hang_and_the_log_says_what_to_set() {
         })
     })
     .await;
-    // A check by GET would show nothing.
+    // A GET works, so the console's check of the URL would not show the mistake.
     assert_eq!(edge.send(&edge.account.verify_url("12345")).await.text(), "12345");
 
     let request = edge.account.seal(Event::bind("sn"));

@@ -1,5 +1,5 @@
-//! The fourteen other types of hardware callbacks, and those that WeCom has yet to invent: each
-//! reaches its upstream as it is, and is answered as the contract says for its type.
+//! The fourteen types of hardware callbacks other than bind, and types that WeCom may add later: each
+//! reaches its upstream unchanged and is answered as the contract says for its type.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::support::{Edge, PATH, assert_rejected, endpoint, together};
 
-/// The types that can say no in their own terms, and how they do.
+/// The types that have a refusal of their own, and that refusal.
 const REFUSALS: [(EventType, &str); 2] =
     [(EventType::VerifyDevice, r#"{"is_valid":false}"#), (EventType::UserScan, r#"{"online_status":2}"#)];
 
-/// Every type that WeCom documents but bind.
+/// Every type that WeCom documents, except bind.
 fn others() -> impl Iterator<Item = EventType> {
     let all = EventType::ALL.into_iter().map(|(event, _)| event);
     all.filter(|event| !matches!(event, EventType::Bind | EventType::Other))
@@ -27,14 +27,15 @@ fn assert_plain_success(answer: &Answer) {
     assert_eq!(answer.header("content-type"), Some("text/plain"));
 }
 
-/// The refusal that a type ends in when nobody took it: its own, or a status and a word that begins so.
+/// Asserts that a callback that no upstream accepted is refused: with its type's own refusal, or with
+/// 503 and that word.
 #[track_caller]
 fn assert_failed(answer: &Answer, account: &Account, event: EventType, word: &str) {
     match REFUSALS.iter().find(|(known, _)| *known == event) {
         Some((_, refusal)) => assert_eq!(answer.decrypt(account).unwrap().text(), *refusal),
         None => {
             let said = answer.rejection().unwrap_or_default();
-            assert!(said.starts_with(word), "{said} where {word} was to be");
+            assert!(said.starts_with(word), "{said} instead of {word}");
             assert_rejected(answer, 503, &said);
         }
     }
@@ -74,7 +75,7 @@ async fn a_bind_goes_to_the_decision_endpoint_and_every_other_type_to_the_events
 }
 
 #[tokio::test]
-async fn what_a_type_lacks_is_not_asked_of_it() {
+async fn a_callback_without_device_company_or_request_id_is_delivered() {
     let edge = Edge::start().await;
     // model_ticket comes for a model, so it names neither a device nor a company.
     let ticket = Event::of(EventType::ModelTicket, "sn");
@@ -88,7 +89,11 @@ async fn what_a_type_lacks_is_not_asked_of_it() {
     let bare = format!(r#"{{"event":{{"event_type":"unbind"}},"at":"{}"}}"#, testbed::wecom::random_id());
     for copy in 0..2 {
         assert_plain_success(&edge.send(&edge.account.seal(bare.as_str())).await);
-        assert_eq!(edge.backend.count(), 1, "copy {copy}: without a request id, the message itself is known again");
+        assert_eq!(
+            edge.backend.count(),
+            1,
+            "copy {copy}: without a request id, a duplicate is recognized by its message"
+        );
     }
     let told = edge.backend.requests().remove(0);
     assert_eq!(told.body, bare.as_bytes());
@@ -107,7 +112,7 @@ async fn what_a_type_lacks_is_not_asked_of_it() {
 }
 
 #[tokio::test]
-async fn an_upstreams_object_travels_back_encrypted_as_it_is() {
+async fn an_upstreams_json_object_is_returned_encrypted_and_unchanged() {
     let edge = Edge::start().await;
     let object = " {\"is_valid\" : true, \"list\":[1,{\"报\":\"告\"}],\n\"n\":9007199254740993,\"errcode\":0}";
     for (index, event) in others().enumerate() {
@@ -126,7 +131,7 @@ async fn an_upstreams_object_travels_back_encrypted_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_took_it_without_a_word_is_plain_success() {
+async fn an_upstreams_empty_200_or_success_is_plain_success() {
     let edge = Edge::start().await;
     for (index, behaviour) in
         [Behaviour::success(), Behaviour::empty(), Behaviour::no_content(), Behaviour::empty_chunked()]
@@ -148,7 +153,7 @@ async fn an_upstream_that_took_it_without_a_word_is_plain_success() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_took_is_refused_in_its_own_terms_or_by_status_and_delivered_when_it_comes_again() {
+async fn a_callback_that_failed_is_refused_and_delivered_when_it_is_sent_again() {
     let edge = Edge::start_with(|bootstrap| {
         bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["events"]["timeout_ms"] = 400.into())
     })
@@ -171,7 +176,7 @@ async fn one_that_nobody_took_is_refused_in_its_own_terms_or_by_status_and_deliv
         (Behaviour::json("true"), "upstream_reply"),
         (Behaviour::large(65_537), "upstream_reply"),
     ];
-    // Every type meets the first failure, and every failure one type of either kind.
+    // The first failure with every type; every other failure with one type of each kind.
     let first = others().chain([EventType::Other]).map(|event| (event, failures[0].clone()));
     let rest = failures
         .iter()
@@ -194,7 +199,7 @@ async fn one_that_nobody_took_is_refused_in_its_own_terms_or_by_status_and_deliv
             assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
             assert_eq!(edge.backend.requests_for(&device_sn).len(), 2, "{event:?}: delivered after {behaviour}");
             assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
-            assert_eq!(edge.backend.requests_for(&device_sn).len(), 2, "{event:?}: and then no more");
+            assert_eq!(edge.backend.requests_for(&device_sn).len(), 2, "{event:?}: and not once more");
         }
     }))
     .await;
@@ -202,7 +207,7 @@ async fn one_that_nobody_took_is_refused_in_its_own_terms_or_by_status_and_deliv
 }
 
 #[tokio::test]
-async fn without_an_upstream_of_their_own_they_go_to_the_decision_endpoint() {
+async fn without_an_events_upstream_they_go_to_the_decision_endpoint() {
     let generic = format!("{PATH}/generic");
     let edge = Edge::start_with(|bootstrap| {
         bootstrap.edit_plugin_value(|plugin| {

@@ -1,5 +1,5 @@
-//! Everything that is not the callback's path reaches the existing backend as if the filter were not
-//! there; and the callback's path reaches none, however it is spelled, filter or no filter.
+//! Requests for other paths reach the existing backend as if the filter were not there. Requests for
+//! the callback's path never do, however it is spelled, with the filter or without it.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn other_paths_reach_the_existing_backend_untouched() {
 #[tokio::test]
 async fn a_response_on_another_path_streams_through() {
     let edge = Edge::start().await;
-    // The rest never comes, so whoever sees the first piece did not wait for it.
+    // The backend never sends the rest, so a filter that waited for it would send nothing.
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_vec();
     edge.backend.always(Behaviour::new("streams", [Step::Send(head), Step::Hang]));
     let mut connection = TcpStream::connect(edge.envoy.address()).await.unwrap();
@@ -99,7 +99,8 @@ const SPELLINGS: [&str; 26] = [
     "/suite/receive%00",
 ];
 
-/// Sends a bind to every spelling; what the decision endpoint sees of it may only be its plaintext.
+/// Sends a bind to every spelling. A backend may only receive its plaintext, and only the decision
+/// endpoint. Returns the status of each.
 async fn no_spelling_reaches_a_backend(edge: &Edge) -> Vec<(&'static str, u16)> {
     let mut statuses = Vec::new();
     for (index, path) in SPELLINGS.into_iter().enumerate() {
@@ -132,7 +133,7 @@ async fn no_spelling_reaches_a_backend(edge: &Edge) -> Vec<(&'static str, u16)> 
 async fn no_spelling_of_the_callbacks_path_reaches_a_backend() {
     let edge = Edge::start().await;
     let statuses = no_spelling_reaches_a_backend(&edge).await;
-    // One path by any spelling that Envoy itself takes apart.
+    // Spellings that Envoy normalizes to the callback's path.
     for path in [PATH, "//suite/receive", "/suite//receive", "/./suite/receive", "/suite/x/../receive"] {
         assert!(statuses.contains(&(path, 200)), "{path}: {statuses:?}");
     }

@@ -1,5 +1,5 @@
-//! Without random numbers nothing can be sealed, nor a record be kept: every callback is refused
-//! aloud, nothing traps, and what needs no random numbers still works.
+//! Without random numbers the filter can neither seal replies nor keep a record of duplicates: it
+//! refuses every callback with an error, does not panic, and does what needs no random numbers.
 
 use testbed::wecom::Event;
 use wecom_callback_filter::wecom::callback::EventType;
@@ -28,7 +28,7 @@ async fn without_random_numbers_a_bind_is_refused_and_nothing_traps() {
     assert_eq!(edge.send(&edge.account.verify_url("12345")).await.text(), "12345");
     assert_eq!(edge.client.get(&edge.envoy.url("/other")).await.unwrap().text(), "success");
 
-    // The one trouble is the one that was made.
+    // The only trouble is the one that this test causes.
     for trouble in edge.envoy.troubles().await.unwrap() {
         assert!(trouble.contains("restricted") && trouble.contains("random_get"), "{trouble}");
     }

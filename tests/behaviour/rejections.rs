@@ -1,5 +1,5 @@
-//! What is not authenticated, or is no callback, is refused by a 4xx with a body that says one word
-//! and the request's id: never an empty 200, and before any backend hears of it.
+//! A request that is not authentic, or not a callback, is rejected with a 4xx whose body has one word
+//! and the request's id. It never gets an empty 200, and never reaches a backend.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::support::{Edge, PATH, assert_rejected, errcode, raw_head, together};
 /// `max_body_bytes`, by default.
 const MAX_BODY_BYTES: usize = 65_536;
 
-/// Sends every request by HTTP/1.1 and HTTP/2 and insists on its rejection, in the access log as well.
+/// Sends every request over HTTP/1.1 and HTTP/2 and asserts that it is rejected, and that the access log
+/// says so.
 async fn assert_all_rejected(edge: Edge, table: Vec<(&'static str, Request, u16, &'static str)>) {
     let edge = Arc::new(edge);
     together(table.into_iter().flat_map(|row| [(row.clone(), Client::http1()), (row, Client::http2())]).map(
@@ -36,7 +37,7 @@ async fn assert_all_rejected(edge: Edge, table: Vec<(&'static str, Request, u16,
 }
 
 #[tokio::test]
-async fn another_method_is_405_and_told_which_are_allowed() {
+async fn another_method_is_405_with_the_methods_that_are_allowed() {
     let edge = Edge::start().await;
     for client in [Client::http1(), Client::http2()] {
         for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post", "get"] {
@@ -134,7 +135,7 @@ async fn a_query_or_body_of_the_wrong_shape_is_400() {
         whole(&format!("{}B=", "A".repeat(42))),
         "[".repeat(60_000),
     ] {
-        // Signed, so that nothing else is wrong.
+        // With a valid signature, so that only the body is wrong.
         let text = serde_json::from_str::<serde_json::Value>(&body).ok();
         let text = text.and_then(|body| Some(body.get("encrypt")?.as_str()?.to_owned())).unwrap_or_default();
         let mut request = bind().with_body(body);
@@ -171,7 +172,7 @@ async fn a_query_or_body_of_the_wrong_shape_is_400() {
 }
 
 #[tokio::test]
-async fn what_is_not_authentic_or_not_of_now_is_403() {
+async fn what_is_not_authentic_or_not_fresh_is_403() {
     let edge = Edge::start().await;
     let account = edge.account.clone();
     let now = unix_now();
@@ -188,7 +189,7 @@ async fn what_is_not_authentic_or_not_of_now_is_403() {
     let mut upper = bind();
     upper.nonce.push('0');
     let mut shifted = account.seal_at(Event::bind("sn"), now, "13726");
-    // The signature is over the sorted parts put together, so digits could move between them.
+    // The signature is made of the sorted parts, concatenated, so it allows digits to move between them.
     shifted.nonce = format!("{}{}", &shifted.timestamp[9..], shifted.nonce);
     shifted.timestamp.truncate(9);
 
@@ -197,7 +198,7 @@ async fn what_is_not_authentic_or_not_of_now_is_403() {
         ("a signature of another message", spliced, 403, "bad_signature"),
         ("another nonce", upper, 403, "bad_signature"),
         ("another timestamp", bind().with_timestamp(&(now + 1).to_string()), 403, "bad_signature"),
-        ("a stranger", stranger.seal(Event::bind("sn")), 403, "bad_signature"),
+        ("unknown secrets", stranger.seal(Event::bind("sn")), 403, "bad_signature"),
         ("another token", own_key.seal(Event::bind("sn")), 403, "bad_signature"),
         ("another key", own_token.seal(Event::bind("sn")), 403, "bad_ciphertext"),
         ("too old", at(now - 3600), 403, "stale"),
@@ -208,12 +209,12 @@ async fn what_is_not_authentic_or_not_of_now_is_403() {
         ("digits moved out of the timestamp", shifted, 400, "bad_query"),
         ("created long ago", created((now - 3600).into()), 403, "stale"),
         ("created just too long ago", created((now - 615).into()), 403, "stale"),
-        ("created in times to come", created((now + 3600).into()), 403, "stale"),
+        ("created in the future", created((now + 3600).into()), 403, "stale"),
         ("created in 1970", created(0.into()), 403, "stale"),
-        ("created nobody knows when", account.seal(Event::bind("sn").without_base("createtime")), 403, "stale"),
-        ("created in words", created(now.to_string().into()), 403, "stale"),
-        ("created before the beginning", created((-1).into()), 403, "stale"),
-        ("created in fractions", created(1.5.into()), 403, "stale"),
+        ("created without a time", account.seal(Event::bind("sn").without_base("createtime")), 403, "stale"),
+        ("created at a time that is a string", created(now.to_string().into()), 403, "stale"),
+        ("created at a negative time", created((-1).into()), 403, "stale"),
+        ("created at a fractional time", created(1.5.into()), 403, "stale"),
         ("another model", account.seal(Event::bind("sn").model_id("other").without_base("service_corpid")), 403, ""),
         ("another model, and another provider", account.seal(Event::bind("sn").model_id("other")), 403, ""),
         (
@@ -239,7 +240,7 @@ async fn what_is_not_authentic_or_not_of_now_is_403() {
 }
 
 #[tokio::test]
-async fn up_to_the_freshness_limit_it_is_taken_or_without_limit_at_any_age() {
+async fn a_callback_is_accepted_up_to_the_freshness_limit_or_at_any_age_without_one() {
     let edge = Edge::start().await;
     let now = unix_now();
     for (timestamp, createtime) in [(now - 580, now - 580), (now + 590, now + 590), (now, now - 580)] {
@@ -262,7 +263,7 @@ async fn up_to_the_freshness_limit_it_is_taken_or_without_limit_at_any_age() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_taken() {
+async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_accepted() {
     let edge = Edge::start().await;
     let padded = |device_sn: &str, length: usize| {
         let request = edge.account.seal(Event::bind(device_sn));
@@ -288,7 +289,7 @@ async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_taken() {
         }
         edge.assert_nobody_was_asked();
     }
-    // Announced only: the answer does not wait for a body that will not be read.
+    // Only announced: the answer does not wait for a body that will not be read.
     let request = edge.account.seal(Event::bind("sn-announced"));
     for length in ["65537", "99999999999"] {
         let head = raw_head(&request, &format!("connection: close\r\ncontent-length: {length}\r\n\r\n"));

@@ -1,4 +1,4 @@
-//! What this suite asks of the fixture and of the answers that it gets.
+//! This suite's additions to the fixture, and its assertions on answers.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -14,7 +14,7 @@ use wecom_callback_filter::wecom::verdict::ERRCODES;
 /// How long WeCom waits for the answer to a bind (document 95987). No bind may take longer.
 pub(crate) const WECOM_WAITS: Duration = Duration::from_secs(3);
 
-/// The fixture; whatever fails in it fails the test.
+/// The fixture, its errors unwrapped.
 pub(crate) struct Edge(testbed::edge::Edge);
 
 impl Deref for Edge {
@@ -56,26 +56,26 @@ impl Edge {
         errcode(&self.send_to(path, &self.account.seal(Event::bind(device_sn))).await, &self.account)
     }
 
-    /// Insists that no backend was sent anything at all.
+    /// Asserts that no backend received a request.
     pub(crate) fn assert_nobody_was_asked(&self) {
         for backend in [&self.decision, &self.backend] {
-            assert!(backend.requests().is_empty(), "a backend was sent {:?}", backend.requests());
+            assert!(backend.requests().is_empty(), "a backend received {:?}", backend.requests());
         }
     }
 
-    /// Insists that nothing went wrong, and ends everything.
+    /// Asserts that nothing went wrong, and stops everything.
     pub(crate) async fn end(self) {
         self.0.end().await.unwrap();
     }
 
-    /// Ends everything, whatever went wrong before.
+    /// Stops everything, even if something went wrong.
     pub(crate) async fn stop(self) {
         self.0.envoy.stop().await.unwrap();
     }
 }
 
-/// The verdict in an encrypted reply that WeCom would have waited for, its text checked against the
-/// documented one.
+/// The verdict in an encrypted reply. Asserts that it came before WeCom gives up, and that its text is
+/// the documented one.
 #[track_caller]
 pub(crate) fn errcode(answer: &Answer, account: &Account) -> u32 {
     let reply = answer.decrypt(account).unwrap();
@@ -87,7 +87,8 @@ pub(crate) fn errcode(answer: &Answer, account: &Account) -> u32 {
     errcode
 }
 
-/// Insists on a rejection: that status, that word, the request's id, and nothing else.
+/// Asserts that a request was rejected with that status, and that the body has that word, the request's
+/// id and nothing else.
 #[track_caller]
 pub(crate) fn assert_rejected(answer: &Answer, status: u16, word: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
@@ -98,7 +99,7 @@ pub(crate) fn assert_rejected(answer: &Answer, status: u16, word: &str) {
     assert!(!id.is_empty(), "no request id: {body}");
 }
 
-/// A further endpoint for the configuration: that path, these members in place of the first one's.
+/// A copy of the first endpoint of a configuration, at another path and changed.
 pub(crate) fn endpoint(first: &Value, path: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut endpoint = first.clone();
     endpoint["path"] = path.into();
@@ -107,7 +108,7 @@ pub(crate) fn endpoint(first: &Value, path: &str, change: impl FnOnce(&mut Value
     endpoint
 }
 
-/// Runs everything at once and waits for all of it. A panic in one is a panic of the test.
+/// Runs all tasks concurrently and waits for all of them. If one panics, the test panics.
 pub(crate) async fn together<T: Send + 'static>(
     tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {

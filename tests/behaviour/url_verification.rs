@@ -1,5 +1,5 @@
-//! WeCom's console verifies a URL by a GET whose encrypted digits must come back in clear. Nothing
-//! else ever does: the endpoint is no oracle for what it can decrypt.
+//! WeCom's console verifies a URL with a GET whose encrypted digits must be returned in plaintext.
+//! Nothing else is ever returned in plaintext: the endpoint is no decryption oracle.
 
 use serde_json::json;
 use testbed::wecom::{Account, Client, Event, send_raw, unix_now};
@@ -8,7 +8,7 @@ use wecom_callback_filter::wecom::callback::EventType;
 use crate::support::{Edge, PATH, assert_rejected, raw_head};
 
 #[tokio::test]
-async fn the_digits_come_back_and_nothing_else() {
+async fn the_digits_are_returned_and_nothing_else() {
     let edge = Edge::start().await;
     let longest = "9".repeat(64);
     for client in [Client::http1(), Client::http2()] {
@@ -80,7 +80,7 @@ async fn a_captured_callback_sent_as_get_never_prints_its_plaintext() {
     ] {
         assert_rejected(&edge.send(&edge.account.verify_url(message)).await, 403, "not_an_echo");
     }
-    // And the other way round: an echo is no callback.
+    // Conversely, an echo is not a callback.
     let echo = edge.account.verify_url("12345");
     let mut posted = edge.account.seal("12345");
     posted.encrypt.clone_from(&echo.encrypt);
@@ -93,7 +93,7 @@ async fn a_captured_callback_sent_as_get_never_prints_its_plaintext() {
 }
 
 #[tokio::test]
-async fn only_what_is_signed_and_of_now_is_answered() {
+async fn only_what_is_signed_and_fresh_is_echoed() {
     let edge = Edge::start().await;
     let now = unix_now();
     let get = || edge.account.verify_url("12345");
@@ -122,7 +122,7 @@ async fn only_what_is_signed_and_of_now_is_answered() {
 #[tokio::test]
 async fn an_echo_is_read_however_it_was_percent_encoded() {
     let edge = Edge::start().await;
-    // One whose base64 has all three characters that matter.
+    // A request whose base64 has all three special characters.
     let request = std::iter::repeat_with(|| edge.account.verify_url("7139691598513686239"))
         .find(|request| ["+", "/", "="].iter().all(|special| request.encrypt.contains(special)))
         .unwrap();
@@ -134,7 +134,7 @@ async fn an_echo_is_read_however_it_was_percent_encoded() {
         captured.clone(),
         captured.replace("%2B", "%2b").replace("%2F", "%2f").replace("%3D", "%3d"),
         request.encrypt.clone(),
-        // A form decoder on the way turns `+` into a blank.
+        // A proxy that decodes forms turns `+` into a blank.
         captured.replace("%2B", "%20"),
         all,
     ] {

@@ -1,5 +1,5 @@
-//! A bind is decided by its decision endpoint: what counts as which verdict, what the endpoint is
-//! told, and how the verdict travels back.
+//! The decision endpoint decides about a bind: which answer counts as which verdict, what the endpoint
+//! receives, and how the verdict is returned.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use testbed::wecom::{Account, Event, random_id, unix_now};
 
 use crate::support::{Edge, PATH, WECOM_WAITS, endpoint, errcode, together};
 
-/// The endpoint that wants an explicit verdict.
+/// An endpoint that requires an explicit verdict.
 const STRICT: &str = "/suite/receive/strict";
 
 #[tokio::test]
-async fn every_answer_of_the_decision_endpoint_is_the_verdict_it_stands_for() {
+async fn every_answer_of_the_decision_endpoint_counts_as_the_right_verdict() {
     let verdict = br#"{"errcode":0}"#;
     let table = [
         (PATH, Behaviour::verdict(0), 0),
@@ -25,7 +25,7 @@ async fn every_answer_of_the_decision_endpoint_is_the_verdict_it_stands_for() {
         // Legal, though WeCom documents no such code.
         (PATH, Behaviour::verdict(424_242), 424_242),
         (PATH, Behaviour::verdict(u32::MAX), u32::MAX),
-        // What WeCom itself reads as approval, as long as it says that this is all.
+        // What WeCom itself reads as approval, if HTTP marks its end.
         (PATH, Behaviour::empty(), 0),
         (PATH, Behaviour::no_content(), 0),
         (PATH, Behaviour::empty_chunked(), 0),
@@ -41,7 +41,7 @@ async fn every_answer_of_the_decision_endpoint_is_the_verdict_it_stands_for() {
         (STRICT, Behaviour::empty_until_close(), 7),
         (STRICT, Behaviour::verdict(0), 0),
         (STRICT, Behaviour::verdict(3), 3),
-        // However the verdict comes, as long as all of it comes.
+        // A verdict in any framing, as long as it is complete.
         (PATH, Behaviour::chunked(verdict), 0),
         (PATH, Behaviour::with_trailers(verdict), 0),
         (PATH, Behaviour::until_close(verdict), 0),
@@ -75,7 +75,7 @@ async fn every_answer_of_the_decision_endpoint_is_the_verdict_it_stands_for() {
 }
 
 #[tokio::test]
-async fn the_endpoint_is_told_the_message_byte_for_byte_and_its_words_come_back() {
+async fn the_endpoint_receives_the_message_byte_for_byte_and_its_text_is_returned() {
     let edge = Edge::start_with(|bootstrap| {
         bootstrap.edit_plugin_value(|plugin| {
             plugin["endpoints"][0]["decision"]["authority"] = "decision.internal".into();
@@ -84,7 +84,7 @@ async fn the_endpoint_is_told_the_message_byte_for_byte_and_its_words_come_back(
     })
     .await;
 
-    // Members in no order, blanks, escapes, numbers beyond 2^53: none of it may be rewritten.
+    // Unusual order, blanks, escapes, a number beyond 2^53: none of it may be rewritten.
     let req_id = random_id();
     let message = format!(
         "{{ \"event\":{{\"auth_code\":\"\\u4e00\\/x\",\"event_type\" : \"bind\",\"n\":9007199254740993}},\n\
@@ -99,7 +99,7 @@ async fn the_endpoint_is_told_the_message_byte_for_byte_and_its_words_come_back(
         .with_header("traceparent", traceparent.as_bytes())
         .with_header("tracestate", b"vendor=1,other=2")
         .with_header("b3", b3.as_bytes())
-        // Nothing else of the caller's reaches the endpoint, and nothing that would steer the call.
+        // No other header of the caller may reach the endpoint or influence the call.
         .with_header("x-envoy-retry-on", b"5xx,connect-failure,reset")
         .with_header("x-envoy-max-retries", b"3")
         .with_header("x-envoy-upstream-rq-timeout-ms", b"1")
@@ -137,7 +137,7 @@ async fn the_endpoint_is_told_the_message_byte_for_byte_and_its_words_come_back(
         let values: Vec<_> = told.headers.iter().filter(|(known, _)| known == name).collect();
         assert_eq!(values, [&(name.to_owned(), value.as_bytes().to_vec())], "{name}");
     }
-    // Envoy's own, on every call that it makes.
+    // Headers that Envoy adds to every call.
     let own = ["x-envoy-internal", "x-forwarded-for", "x-envoy-expected-rq-timeout-ms"];
     let names: BTreeSet<_> = told.headers.iter().map(|(name, _)| name.as_str()).collect();
     let known: BTreeSet<_> = promised.iter().map(|(name, _)| *name).chain(own).collect();
@@ -147,7 +147,7 @@ async fn the_endpoint_is_told_the_message_byte_for_byte_and_its_words_come_back(
 }
 
 #[tokio::test]
-async fn a_value_that_is_not_fit_for_a_header_is_left_out_of_the_headers_alone() {
+async fn a_value_that_is_no_valid_header_is_left_out_of_the_headers_but_not_of_the_body() {
     let edge = Edge::start().await;
     let long = "x".repeat(129);
     for req_id in ["请求-1", "a\r\nx-evil: 1", "a\0b", "a\u{7f}", " blank", long.as_str()] {
@@ -163,7 +163,7 @@ async fn a_value_that_is_not_fit_for_a_header_is_left_out_of_the_headers_alone()
         }
         assert_eq!(told.header_text("x-wecom-event"), Some("bind"));
     }
-    // The longest and the shortest that are fit.
+    // The longest and the shortest valid ones.
     for length in [1, 128] {
         let req_id = "y".repeat(length);
         edge.decision.forget();
@@ -177,7 +177,7 @@ async fn a_value_that_is_not_fit_for_a_header_is_left_out_of_the_headers_alone()
 #[tokio::test]
 async fn a_reply_is_sealed_with_the_credential_and_the_receive_id_that_opened_the_request() {
     let (old, new) = (Account::demo(), Account::rotated());
-    // A rotation of the key alone: one token, two keys.
+    // As after a rotation of only the key: one token, two keys.
     let same_token = Account::new(old.token(), new.encoding_aes_key(), old.receive_id()).unwrap();
     let other_id = old.clone().with_receive_id("2000000000000002");
     let edge = Edge::start_with(|bootstrap| {
@@ -201,11 +201,11 @@ async fn a_reply_is_sealed_with_the_credential_and_the_receive_id_that_opened_th
         let answer = edge.send(&request).await;
         assert_eq!(errcode(&answer, account), 0, "{account:?} {index}");
         for (other, stranger) in accounts.iter().enumerate().filter(|(other, _)| *other != index) {
-            assert!(answer.decrypt(stranger).is_err(), "what {index} was told, {other} can read");
+            assert!(answer.decrypt(stranger).is_err(), "account {other} can open the reply to account {index}");
         }
         let reply = answer.decrypt(account).unwrap();
-        assert!((began..=unix_now()).contains(&reply.timestamp), "the reply has a time of its own");
-        assert!(nonces.insert(reply.nonce.clone()) && reply.nonce != "1372623149", "and a nonce");
+        assert!((began..=unix_now()).contains(&reply.timestamp), "the reply has its own time");
+        assert!(nonces.insert(reply.nonce.clone()) && reply.nonce != "1372623149", "the reply has its own nonce");
     }
     // A copy is sealed anew as well.
     let (event, mut sealed) = (Event::bind("sn-again"), BTreeSet::new());
@@ -219,7 +219,7 @@ async fn a_reply_is_sealed_with_the_credential_and_the_receive_id_that_opened_th
 }
 
 #[tokio::test]
-async fn a_reply_has_four_members_its_timestamp_a_string_or_on_demand_a_number() {
+async fn a_reply_has_four_members_and_its_timestamp_is_a_string_or_if_configured_a_number() {
     for (form, is_right) in
         [("string", Value::is_string as fn(&Value) -> bool), ("number", Value::is_u64 as fn(&Value) -> bool)]
     {

@@ -1,4 +1,4 @@
-//! Copies that arrive when the first one's verdict is on record.
+//! Copies that arrive after the verdict on the first one was recorded.
 
 use serde_json::json;
 use testbed::backend::Behaviour;
@@ -21,7 +21,7 @@ async fn a_later_copy_gets_the_verdict_sealed_for_it() {
 
     let bind = Event::bind("sn-after");
     let first = edge.send(&clients[0], &edge.account.seal(&bind)).await.decrypt(&edge.account).unwrap();
-    edge.backend.always(Behaviour::verdict(0)); // not to be asked any more
+    edge.backend.always(Behaviour::verdict(0)); // must not be asked again
     let mut nonces = vec![first.nonce.clone()];
     for client in clients.iter().chain(&clients) {
         for account in [&edge.account, &rotated] {
@@ -56,7 +56,7 @@ async fn other_callbacks_are_delivered_once_and_answered_alike() {
         ("sn-taken", None, None),
         ("sn-silent", None, None),
         ("sn-object", Some(r#"{"errcode":0,"errmsg":"ok"}"#), Some(r#"{"errcode":0,"errmsg":"ok"}"#)),
-        // More than a record holds: the first is given all of it, its copies that it was taken.
+        // Too large for a record: the first copy gets all of it, the others get plain success.
         ("sn-large", Some(large.as_str()), None),
     ] {
         let event = Event::remote_open_door(device_sn);

@@ -1,4 +1,4 @@
-//! Copies of a callback that failed: a bind is never asked again, any other callback is.
+//! Copies of a callback that failed: a bind is never sent upstream again, any other callback is.
 
 use testbed::backend::Behaviour;
 use testbed::wecom::Event;
@@ -48,7 +48,7 @@ async fn another_callback_that_failed_is_delivered_when_it_is_sent_again() {
             let answer = edge.send(client, &edge.account.seal(&unbind)).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, "success"), "{words}");
         }
-        assert_eq!(edge.backend.count(), 2, "{words}: once in vain, once more, and never again");
+        assert_eq!(edge.backend.count(), 2, "{words}: one failed attempt, one delivery, and no further one");
     }
     edge.until_ended("unbind", "delivered", 4).await.unwrap();
     edge.until_ended("unbind", "duplicate", 8).await.unwrap();

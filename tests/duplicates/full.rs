@@ -1,4 +1,4 @@
-//! A record without room: a new callback is refused, since a live record is never given up for it.
+//! When the record of callbacks is full, a new callback is refused: no live entry is evicted for it.
 
 use serde_json::json;
 use testbed::backend::Behaviour;
@@ -30,13 +30,13 @@ async fn a_full_record_refuses_binds_until_one_expires() {
     assert_eq!(edge.ended("bind", "record_full").await.unwrap(), 2);
     assert_eq!(edge.backend.requests_for("sn-refused").len(), 0);
     for (client, bind) in clients.iter().rev().zip(&held) {
-        assert_eq!(edge.errcode(&edge.send(client, &fresh(bind)).await), Some(0), "who has a place keeps it");
+        assert_eq!(edge.errcode(&edge.send(client, &fresh(bind)).await), Some(0), "recorded binds stay recorded");
     }
     assert_eq!(edge.backend.requests_for("sn-held").len(), 2);
 
-    // Sent again after a refusal for want of room, a bind is a new one.
+    // A bind that was refused because the record was full counts as new when it is sent again.
     let taken = async || edge.errcode(&edge.send(&clients[0], &fresh(&refused)).await) == Some(0);
-    until("there was room", taken).await.unwrap();
+    until("an entry had expired", taken).await.unwrap();
     assert_eq!(edge.errcode(&edge.send(&clients[1], &fresh(&refused)).await), Some(0));
     assert_eq!(edge.backend.requests_for("sn-refused").len(), 1);
     edge.assert_clean().await;

@@ -1,4 +1,4 @@
-//! Copies that arrive while the first one's call is being made.
+//! Copies that arrive while the upstream call for the first one is in progress.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ async fn five_hundred_copies_on_two_workers_are_one_request_upstream() {
     let same = account.seal(&bytes);
     edge.flood(&clients, "sn-bytes", vec![same; COPIES]).await;
     edge.flood(&clients, "sn-sealed", (0..COPIES).map(|_| account.seal(&sealed)).collect()).await;
-    // A nonce that is itself a fresh timestamp: the signature holds, and so does the freshness.
+    // The nonce is itself a fresh timestamp, so a copy with the two swapped is valid as well.
     let now = unix_now();
     let one = account.seal_at(&swapped, now, &(now + 1).to_string());
     let both = [one.clone(), one.swapped()];
@@ -64,7 +64,7 @@ impl Edge {
         assert!(told > 0, "some were in flight together");
     }
 
-    /// How many binds were the first, were told a verdict in flight, and had a recorded one.
+    /// How many binds were refused by the backend, shared a verdict in flight, and got a recorded one.
     async fn endings(&self) -> [u64; 3] {
         [
             self.ended("bind", "refused").await.unwrap(),
@@ -104,7 +104,7 @@ async fn a_copy_on_either_worker_is_answered_as_soon_as_the_verdict_is_there() {
 }
 
 #[tokio::test]
-async fn the_verdict_outlives_a_client_that_hangs_up() {
+async fn a_verdict_reaches_the_copies_though_the_first_client_disconnects() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
     let clients = edge.one_client_per_worker().await.unwrap();
@@ -132,7 +132,7 @@ async fn the_verdict_outlives_a_client_that_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_copy_that_hangs_up_is_not_waited_for() {
+async fn a_copy_whose_client_disconnects_no_longer_waits() {
     let _machine = MACHINE.read().await;
     let edge = Edge::start(patient).await;
     let clients = edge.one_client_per_worker().await.unwrap();

@@ -1,5 +1,5 @@
-//! At most once, against the real Envoy with two workers: whatever arrives twice, wherever and
-//! however sealed, is asked upstream once, and every copy gets the first one's answer.
+//! Duplicates, against the real Envoy with two workers: a callback that arrives several times, on
+//! either worker and however sealed, is sent upstream once, and every copy gets the same answer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,8 @@ use testbed::wecom::{Account, Answer, Client, Request};
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
-/// Written to by the one test that takes the whole machine, read by those that have to do with time.
+/// Locked for writing by the one test that needs the whole machine, and for reading by the tests that
+/// depend on timing, so that they do not run at the same time.
 static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// The fixture with one backend behind both clusters. Envoy has two workers, which share new
@@ -52,7 +53,7 @@ impl Edge {
         client.send(&self.url(), request).await.unwrap()
     }
 
-    /// Sends and does not wait for the answer. Aborted, or dropped at the test's end, it hangs up.
+    /// Sends without waiting for the answer. Aborting the task cancels the request.
     fn sending(&self, client: &Client, request: Request) -> JoinHandle<Answer> {
         let (client, url) = (client.clone(), self.url());
         tokio::spawn(async move { client.send(&url, &request).await.unwrap() })
@@ -62,14 +63,14 @@ impl Edge {
         answer.decrypt(&self.account).unwrap_or_else(|error| panic!("{error:#}")).errcode()
     }
 
-    /// Insists that nobody waits any more and that nothing went wrong.
+    /// Asserts that no duplicate is waiting any more and that nothing went wrong.
     async fn assert_clean(&self) {
         self.until_waiting(0).await.unwrap();
         self.envoy.assert_clean().await;
     }
 }
 
-/// An upstream limit far beyond everything that is measured here.
+/// Sets upstream timeouts far beyond every delay in these tests.
 fn patient(bootstrap: Bootstrap) -> Bootstrap {
     bootstrap.edit_plugin_value(|value| {
         for upstream in ["decision", "events"] {

@@ -1,4 +1,4 @@
-//! Memory: the record has a size, and that is it, however many callbacks there are.
+//! The record of callbacks has a fixed size, so memory does not grow with the number of callbacks.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 32;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_is_no_larger_after_two_hundred_thousand_callbacks_than_after_twenty_thousand() {
     let _machine = MACHINE.write().await;
-    // Records that live for a second, so that old ones have to make room for new ones.
+    // Entries live for a second, so that new ones have to replace expired ones.
     let edge = Edge::start(|bootstrap| {
         bootstrap.launcher(Launcher::Direct).edit_plugin_value(|value| {
             value["freshness_seconds"] = 0.into();
@@ -58,11 +58,11 @@ impl Edge {
                 });
             }
             *connections = sending.join_all().await;
-            self.backend.forget(); // its memory is not what is measured, but it is finite
+            self.backend.forget(); // its requests would fill this process's memory
         }
     }
 
-    /// What Envoy holds in memory.
+    /// The size of Envoy's resident memory.
     fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.envoy.process_id())).unwrap();
         assert!(status.starts_with("Name:\tenvoy"), "{status}");
@@ -71,7 +71,7 @@ impl Edge {
     }
 }
 
-/// A connection that is kept, without the cost of an HTTP client.
+/// A persistent connection, without the overhead of an HTTP client.
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -84,7 +84,7 @@ impl Connection {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// Sends a bind of its own for that number, as small as one can be, and reads the answer.
+    /// Sends a minimal bind whose request id is that number, and reads the answer.
     async fn bind(&mut self, account: &Account, number: u32) {
         let message = format!(r#"{{"base_info":{{"req_id":"{number}"}},"event":{{"event_type":"bind"}}}}"#);
         let request = account.seal(Event::bind("").raw(message));

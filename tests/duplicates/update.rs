@@ -1,4 +1,4 @@
-//! The record beyond the configuration that made it, and what it holds apart.
+//! The record of callbacks survives an update of the configuration, and keeps endpoints apart.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,14 @@ use testbed::wecom::Event;
 
 use super::*;
 
-/// The filter's configuration in a file, as Envoy watches it.
+/// A file with the filter's configuration, which Envoy watches.
 struct File<'a> {
     folder: &'a Path,
     typed_config: Value,
 }
 
 impl File<'_> {
-    /// Takes the filter's configuration out of the bootstrap and has it read from the file.
+    /// Moves the filter's configuration from the bootstrap into the file.
     fn in_place_of_the_filter(&mut self, bootstrap: Bootstrap) -> Bootstrap {
         let bootstrap = bootstrap.edit_hcm(|hcm| {
             let filter = &mut hcm["http_filters"][0];
@@ -39,7 +39,7 @@ impl File<'_> {
         bootstrap.edit(|config| config["node"] = json!({ "id": "edge", "cluster": "edge" }))
     }
 
-    /// Changes what is configured for the filter and puts the file in the old one's place at once.
+    /// Changes what is configured for the filter and replaces the file atomically.
     fn write(&mut self, change: impl FnOnce(&mut Value)) {
         change(&mut self.typed_config["config"]["configuration"]["value"]);
         let response = json!({ "resources": [{
@@ -77,7 +77,7 @@ async fn the_record_survives_an_update_of_the_configuration() {
     let first = edge.sending(&clients[0], edge.account.seal(&in_flight));
     edge.backend.wait_for(2).await.unwrap();
 
-    // The update adds an endpoint: where it is answered for, the update has arrived.
+    // The update adds an endpoint: a worker that answers for it has adopted the update.
     file.write(|value| {
         let mut second = value["endpoints"][0].clone();
         second["path"] = "/second/receive".into();
@@ -91,18 +91,18 @@ async fn the_record_survives_an_update_of_the_configuration() {
         until("the update had arrived", arrived).await.unwrap();
     }
     edge.backend.always(Behaviour::verdict(0));
-    edge.backend.forget(); // the requests, too, that were let through before
+    edge.backend.forget(); // including requests that passed the filter before the update
 
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&decided)).await), Some(3));
     }
     assert_eq!(edge.ended("bind", "duplicate").await.unwrap(), 2);
-    // A copy waits no longer than its own configuration says …
+    // A copy waits no longer than the new configuration says …
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&in_flight)).await), Some(7));
     }
     assert_eq!(edge.ended("bind", "deadline").await.unwrap(), 2, "the first is still waiting");
-    // … and the first still gets what the call of the old configuration brings.
+    // … and the first one still gets the answer to its call, made under the old configuration.
     assert_eq!(edge.errcode(&first.await.unwrap()), Some(4));
     for client in &clients {
         assert_eq!(edge.errcode(&edge.send(client, &edge.account.seal(&in_flight)).await), Some(4));

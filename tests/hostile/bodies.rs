@@ -1,4 +1,4 @@
-//! Bodies in every framing, true and false, of every size, and JSON made to hurt its reader.
+//! Bodies of all sizes in valid and invalid framings, and JSON made to exhaust its parser.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ async fn start() -> Edge {
     .await
 }
 
-/// A request whose framing headers and body bytes are these, as they are.
+/// A request with exactly these framing headers and body bytes.
 fn framed(bind: &Bind, framing: &str, body: &[u8]) -> Vec<u8> {
     [wire::head("POST", bind.target().as_bytes(), &[]).as_slice(), framing.as_bytes(), b"\r\n", body].concat()
 }
@@ -34,14 +34,14 @@ fn chunks(body: &[u8], size: usize) -> Vec<u8> {
     body.chunks(size).flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()).collect()
 }
 
-/// The bind's envelope, blanks behind it up to that length.
+/// The bind's envelope, padded with blanks to that length.
 fn padded(bind: &Bind, length: usize) -> Vec<u8> {
     let mut body = bind.body();
     body.resize(length, b' ');
     body
 }
 
-/// Sends a body over HTTP/2 in these frames, and trailers behind them.
+/// Sends a body over HTTP/2 in these frames, with or without trailers.
 async fn over_http2(address: SocketAddr, bind: &Bind, frames: Vec<Bytes>, trailers: bool) -> Answer {
     let start = Instant::now();
     let exchange = async {
@@ -52,7 +52,7 @@ async fn over_http2(address: SocketAddr, bind: &Bind, frames: Vec<Bytes>, traile
         let last = frames.len().saturating_sub(1);
         let none = frames.is_empty() && !trailers;
         for (index, frame) in frames.into_iter().enumerate() {
-            // Fails when the answer came before the end of the body, and that is what is looked at then.
+            // Fails if the answer came before the end of the body; the answer is what counts then.
             let _ = body.send_data(frame, index == last && !trailers);
         }
         if none {
@@ -84,7 +84,7 @@ const EMPTY: Expected = Refused(400, "bad_envelope");
 const TOO_LARGE: Expected = Refused(413, "body_too_large");
 
 #[tokio::test]
-async fn every_true_framing_of_a_body_is_read_to_its_end() {
+async fn a_body_in_any_valid_framing_is_read_to_its_end() {
     let edge = start().await;
     for trailers in ["", "x-checksum: 1\r\nx-note: end\r\n"] {
         for size in [1, 7, 100_000] {
@@ -117,7 +117,7 @@ async fn every_true_framing_of_a_body_is_read_to_its_end() {
         let answer = over_http2(edge.envoy.address(), &bind, Vec::new(), trailers).await;
         edge.check(&format!("no DATA, trailers {trailers}"), &bind, Some(&answer), EMPTY);
         let bind = edge.bind();
-        // Not two empty ones in a row: Envoy takes those for an attack and closes the connection.
+        // No two empty frames in a row: Envoy treats those as an attack and closes the connection.
         let empty = frames(&bind.body(), 50).into_iter().flat_map(|frame| [Bytes::new(), frame]);
         let answer = over_http2(edge.envoy.address(), &bind, empty.collect(), trailers).await;
         edge.check(&format!("empty DATA in between, trailers {trailers}"), &bind, Some(&answer), Bound);
@@ -132,7 +132,7 @@ async fn every_true_framing_of_a_body_is_read_to_its_end() {
 
 #[tokio::test]
 async fn the_limit_on_bodies_is_exact() {
-    // As shipped: the very limit must fit into every buffer of Envoy's.
+    // With the shipped configuration: a body of that size must fit into all of Envoy's buffers.
     let edge = Edge::start().await;
     for (length, expected) in [(65_536, Bound), (65_537, TOO_LARGE)] {
         let bind = edge.bind();
@@ -148,7 +148,7 @@ async fn the_limit_on_bodies_is_exact() {
             let bind = edge.bind();
             let pieces = frames(&padded(&bind, length), 10_000);
             let answer = over_http2(edge.envoy.address(), &bind, pieces, trailers).await;
-            // A stream's window is as large as the limit, so Envoy may be the first to say no.
+            // A stream's window is as large as the limit, so Envoy may reject it before the filter does.
             let expected = match expected {
                 TOO_LARGE if answer.rejection().is_none() => Expected::Envoy(413),
                 expected => expected,
@@ -160,7 +160,7 @@ async fn the_limit_on_bodies_is_exact() {
 }
 
 #[tokio::test]
-async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
+async fn a_wrong_length_never_turns_half_a_body_into_a_bind() {
     let edge = start().await;
     let of = |bind: &Bind, change: fn(usize) -> String| {
         let body = bind.body();
@@ -195,7 +195,7 @@ async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
         );
     }
 
-    // Too short: the rest is no request.
+    // Too short: the rest of the body is not a request.
     let bind = edge.bind();
     let mut wire = Wire::open(edge.envoy.address()).await;
     let answer = wire.ask(&of(&bind, |n| format!("content-length: {}\r\n", n - 10))).await;
@@ -204,13 +204,13 @@ async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
 
-    // Too long: it waits for the rest, and is told so in time.
+    // Too long: Envoy waits for the rest, and answers in time.
     let bind = edge.bind();
     let answer = edge.send(&of(&bind, |n| format!("content-length: {}\r\n", n + 1))).await.expect("an answer");
     edge.check("too long", &bind, Some(&answer), Expected::Envoy(answer.status));
     assert!(matches!(answer.status, 408 | 504), "{}", answer.status);
 
-    // Chunks that lie.
+    // Invalid chunks.
     for end in ["", "5\r\nabc\r\n0\r\n\r\n", "-1\r\n\r\n", "zz\r\n\r\n", "ffffffffffffffffff\r\n"] {
         let bind = edge.bind();
         let body = [chunks(&bind.body(), 100), end.as_bytes().to_vec()].concat();
@@ -222,7 +222,7 @@ async fn a_length_that_lies_never_makes_a_bind_of_half_a_body() {
         assert_eq!(edge.decision.requests_for(&bind.device_sn).len(), 0, "{end:?}");
     }
 
-    // Broken off before the end of the body, after each eighth of it.
+    // Disconnected after each eighth of the body.
     for eighths in 0..8 {
         let bind = edge.bind();
         let (bytes, body) = (bind.bytes(&[]), bind.body().len());
@@ -246,7 +246,7 @@ async fn an_announced_length_beyond_32_bits_is_too_large_at_once() {
 }
 
 #[tokio::test]
-async fn an_envelope_made_to_hurt_is_read_in_one_way_or_refused() {
+async fn an_excessive_or_ambiguous_envelope_is_accepted_or_rejected_as_defined() {
     let edge = start().await;
     type Make = Box<dyn Fn(&str) -> String>;
     type Plain = fn(&str) -> String;
@@ -359,7 +359,7 @@ async fn a_signed_message_of_great_depth_costs_no_stack() {
         ),
     ] {
         let answer = edge.send(&bind.bytes(&[])).await;
-        // The backend's own reader gives up on such depth, so the bodies are compared.
+        // The backend's JSON parser rejects such depth, so compare the bodies instead.
         let saw = edge.decision.requests().iter().filter(|request| request.body == bind.message).count();
         let answer = answer.unwrap_or_else(|| panic!("{what}: closed"));
         match expected {

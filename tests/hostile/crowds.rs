@@ -1,5 +1,5 @@
-//! Crowds: many who come and say nothing, or begin and do not end, beside callbacks that must be
-//! served as ever.
+//! Many connections that send nothing, or start requests and never finish them. Callbacks must be
+//! served as usual meanwhile.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn crowd(edge: &Edge, say: impl Fn(usize) -> Vec<u8>) -> Vec<Wire> {
     crowd
 }
 
-/// Ten callbacks on new connections, one after the other; WeCom's patience is 3 s.
+/// Sends ten callbacks, each on a new connection; each must be answered within WeCom's 3 s.
 async fn callbacks_are_served(edge: &Edge, meanwhile: &str) {
     for _ in 0..10 {
         let bind = edge.bind();
@@ -52,14 +52,14 @@ const CONNECTIONS: &str = "http.edge.downstream_cx_active";
 const REQUESTS: &str = "http.edge.downstream_rq_active";
 
 #[tokio::test]
-async fn a_crowd_that_stalls_hinders_nobody_and_leaves_nothing_behind() {
+async fn a_thousand_stalled_connections_delay_nobody_and_leave_nothing_behind() {
     let edge = Edge::start().await;
     let before = edge.envoy.stat(CONNECTIONS).await.unwrap();
 
     let idle = crowd(&edge, |_| Vec::new()).await;
     callbacks_are_served(&edge, "a thousand idle connections").await;
 
-    // Stuck in the request line, in the headers, before the body, in the body, in turn.
+    // In turn: stuck in the request line, in the headers, before the body, twice in the body.
     let half_sent = crowd(&edge, |n| {
         let bind = edge.bind();
         let (bytes, body) = (bind.bytes(&[]), bind.body().len());
@@ -77,7 +77,7 @@ async fn a_crowd_that_stalls_hinders_nobody_and_leaves_nothing_behind() {
     let (mut told, mut closed) = (0, 0);
     while let Some(end) = ends.join_next().await {
         match end.unwrap() {
-            // Too slow, one way or another: by the filter's clock, or one of Envoy's.
+            // Too slow for the filter's timeout or one of Envoy's.
             Some(answer) => {
                 assert!(matches!(answer.status, 408 | 503 | 504), "{} {}", answer.status, answer.text());
                 told += 1;
@@ -86,10 +86,10 @@ async fn a_crowd_that_stalls_hinders_nobody_and_leaves_nothing_behind() {
         }
     }
     assert_eq!(told + closed, CROWD);
-    assert!(told > CROWD / 2, "{closed} were closed without a word");
+    assert!(told > CROWD / 2, "{closed} connections were closed without an answer");
     assert_eq!(edge.decision.count(), asked, "half a bind reached the decision endpoint");
 
-    // A crowd that leaves in the middle of its requests.
+    // Clients that disconnect in the middle of their requests.
     let leaving = crowd(&edge, |n| {
         let bytes = edge.bind().bytes(&[]);
         bytes[..bytes.len() - 1 - n % 100].to_vec()
@@ -116,7 +116,7 @@ async fn slow_senders_do_not_slow_down_the_others() {
             wire.write(&bytes[..bytes.len() - body]).await;
             let drip = async {
                 let mut pace = tokio::time::interval(Duration::from_millis(100));
-                // Ends when Envoy has had enough.
+                // Until Envoy closes the connection.
                 for byte in bind.body() {
                     pace.tick().await;
                     if !wire.write(&[byte]).await {
@@ -124,7 +124,7 @@ async fn slow_senders_do_not_slow_down_the_others() {
                     }
                 }
             };
-            // Longer than any of Envoy's clocks.
+            // Longer than any of Envoy's timeouts.
             let _ = tokio::time::timeout(Duration::from_secs(7), drip).await;
             (bind, wire.answer().await)
         });
@@ -138,7 +138,7 @@ async fn slow_senders_do_not_slow_down_the_others() {
         assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0));
         assert!(answer.elapsed < Duration::from_secs(3), "{:?}", answer.elapsed);
         served += 1;
-        tokio::time::sleep(Duration::from_millis(10)).await; // a pace, nothing is waited for
+        tokio::time::sleep(Duration::from_millis(10)).await; // limits the rate
         ended = slow.try_join_next();
     }
     assert!(served > 20, "only {served}");
@@ -161,7 +161,7 @@ async fn clients_that_never_read_their_answers_hold_nothing_for_long() {
     let mut unread = Vec::new();
     for n in 0..40 {
         let connection = TcpStream::connect(edge.envoy.address()).await.unwrap();
-        // No window, so no body of an answer can ever be sent.
+        // With a window of 0, so that Envoy can never send the body of an answer.
         let (mut sender, connection) =
             h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(connection).await.unwrap();
         let driver = tokio::spawn(connection);
@@ -171,14 +171,14 @@ async fn clients_that_never_read_their_answers_hold_nothing_for_long() {
         let (response, mut body) = sender.send_request(http::Request::post(uri).body(()).unwrap(), false).unwrap();
         match n % 4 {
             0 | 1 => body.send_data(bind.body().into(), true).unwrap(),
-            2 => body.send_data(vec![b' '; 100_000].into(), false).unwrap(), // too much
-            _ => {}                                                          // and nothing at all
+            2 => body.send_data(vec![b' '; 100_000].into(), false).unwrap(), // too large
+            _ => {}                                                          // no body at all
         }
         unread.push((sender, response, body, driver));
     }
     edge.decision.wait_for(10).await.unwrap();
     callbacks_are_served(&edge, "beside answers that nobody reads").await;
-    // They end, though their clients are still there.
+    // The requests end though their clients are still connected.
     falls_to(&edge, REQUESTS, 0).await;
     for (_, _, _, driver) in &unread {
         driver.abort();
@@ -190,7 +190,7 @@ async fn clients_that_never_read_their_answers_hold_nothing_for_long() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_forgers_costs_them_and_not_the_others() {
+async fn a_flood_of_forged_requests_does_not_delay_valid_ones() {
     let edge = Edge::start().await;
     let address = edge.envoy.address();
     let mut forgers = JoinSet::new();

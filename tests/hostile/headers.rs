@@ -1,9 +1,9 @@
-//! Headers that are no text, and headers that claim what only the filter may say.
+//! Header values that are not text, and headers that only the filter may set.
 
 use crate::wire::{self, Wire};
 use crate::{Bound, Edge, Expected, Refused};
 
-/// Everything the filter reads, everything Envoy reads, and what clients send anyway.
+/// Headers that the filter reads, that Envoy reads, and that clients commonly send.
 const NAMES: [&str; 22] = [
     "x-request-id",
     "traceparent",
@@ -30,7 +30,7 @@ const NAMES: [&str; 22] = [
 ];
 
 #[tokio::test]
-async fn header_values_that_are_no_utf8_neither_break_the_filter_nor_travel_on() {
+async fn header_values_that_are_not_utf8_neither_break_the_filter_nor_reach_the_backend() {
     let edge = Edge::start().await;
     let mut wire = Wire::open(edge.envoy.address()).await;
     let mut values: Vec<Vec<u8>> = (0x80..=0xff).map(|byte| vec![byte]).collect();
@@ -53,7 +53,7 @@ async fn header_values_that_are_no_utf8_neither_break_the_filter_nor_travel_on()
         }
     }
 
-    // A refusal quotes the request's id, unless it is unfit.
+    // A rejection quotes the request's id, unless that is not valid text.
     let bind = edge.bind();
     let forged = wire::request(
         "POST",
@@ -62,12 +62,12 @@ async fn header_values_that_are_no_utf8_neither_break_the_filter_nor_travel_on()
         &bind.body(),
     );
     let answer = wire.ask(&forged).await;
-    edge.check("a forged bind under an unfit id", &bind, answer.as_ref(), Refused(403, "bad_signature"));
+    edge.check("a forged bind with an invalid request id", &bind, answer.as_ref(), Refused(403, "bad_signature"));
     edge.end().await;
 }
 
 #[tokio::test]
-async fn what_no_header_may_hold_is_refused_by_envoy() {
+async fn invalid_headers_are_rejected_by_envoy() {
     let edge = Edge::start().await;
     for byte in (0x00..=0x08).chain(0x0b..=0x1f).chain([0x7f]).filter(|byte| *byte != b'\r') {
         let bind = edge.bind();
@@ -81,7 +81,7 @@ async fn what_no_header_may_hold_is_refused_by_envoy() {
         let answer = edge.send(&bind.bytes(&[(name, value)])).await;
         edge.check(&format!("{name:?}: {value:x?}"), &bind, answer.as_ref(), Expected::Envoy(400));
     }
-    // Too many, and too long.
+    // Too many headers, and one that is too long.
     let bind = edge.bind();
     let many: Vec<(&str, &[u8])> = vec![("x-anything", b"1"); 200];
     let answer = edge.send(&bind.bytes(&many)).await;
@@ -92,7 +92,7 @@ async fn what_no_header_may_hold_is_refused_by_envoy() {
 }
 
 #[tokio::test]
-async fn headers_of_the_caller_are_not_believed() {
+async fn headers_of_the_caller_are_not_trusted() {
     let edge = Edge::start().await;
     let claims: [(&str, &[u8]); 13] = [
         ("x-wecom-event", b"unbind"),
@@ -118,7 +118,7 @@ async fn headers_of_the_caller_are_not_believed() {
     assert_eq!(saw.header_text("x-wecom-req-id"), saw.req_id().as_deref());
     assert_eq!(saw.header_text("idempotency-key"), saw.req_id().as_deref());
     for (name, value) in claims {
-        assert!(saw.headers.iter().all(|header| *header != (name.to_owned(), value.to_vec())), "{name} travelled on");
+        assert!(saw.headers.iter().all(|header| *header != (name.to_owned(), value.to_vec())), "{name} was forwarded");
     }
     edge.end().await;
 }

@@ -1,8 +1,7 @@
-//! Hostile traffic: what strangers send to the callback's URL, and what insiders get wrong, against
-//! a real Envoy. One file per way to be hostile.
+//! Hostile and malformed traffic to the callback's URL, against a real Envoy. One file per kind.
 //!
-//! Whatever comes in, the same must hold: nobody is told `success` or nothing at all under a 200,
-//! nothing unsigned reaches an upstream, Envoy lives on, and the next callback is served.
+//! Whatever is sent, the same must hold: nobody gets a 200 that is empty or says `success`, nothing
+//! unsigned reaches an upstream, Envoy keeps running, and the next callback is served.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,8 +30,7 @@ use testbed::wecom::{Account, Answer, Client, Event, Message, Request, random_id
 
 use wire::Wire;
 
-/// The fixture. The decision endpoint answers everything with errcode 0, so that what gets through
-/// shows.
+/// The fixture. The decision endpoint approves everything, so that whatever reaches it shows.
 struct Edge(testbed::edge::Edge);
 
 impl Deref for Edge {
@@ -43,7 +41,7 @@ impl Deref for Edge {
     }
 }
 
-/// A good bind of this moment, to be spoilt.
+/// A valid, fresh bind, for tests to corrupt.
 struct Bind {
     device_sn: String,
     message: Vec<u8>,
@@ -53,11 +51,11 @@ struct Bind {
 /// What must come of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// The sealed verdict of the decision endpoint, which saw the very message, once.
+    /// The decision endpoint's verdict, encrypted. The endpoint received exactly this message, once.
     Bound,
-    /// The filter's own refusal, with this status and word; nobody else saw anything.
+    /// The filter's own rejection, with this status and word. No backend received anything.
     Refused(u16, &'static str),
-    /// Envoy's own refusal, with this status; nobody else saw anything.
+    /// Envoy's own rejection, with this status. No backend received anything.
     Envoy(u16),
 }
 use Expected::{Bound, Refused};
@@ -95,7 +93,7 @@ impl Edge {
         Wire::open(self.envoy.address()).await.ask(bytes).await
     }
 
-    /// Insists that this came of it.
+    /// Asserts that the answer and the backends are as expected.
     fn check(&self, what: &str, bind: &Bind, answer: Option<&Answer>, expected: Expected) {
         let saw = self.decision.requests_for(&bind.device_sn);
         let Some(answer) = answer else { panic!("{what}: closed without an answer, instead of {expected:?}") };
@@ -119,7 +117,7 @@ impl Edge {
         assert_eq!(self.backend.count(), 0, "{what}: it reached the backend of other paths");
     }
 
-    /// Ends a test: callbacks are still served, on both workers, and nothing went wrong.
+    /// Asserts that both workers still serve callbacks and that nothing went wrong, and stops everything.
     async fn end(self) {
         for _ in 0..6 {
             let bind = self.bind();

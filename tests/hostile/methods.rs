@@ -1,4 +1,4 @@
-//! Every method, and every spelling of the callback's path, with a good bind behind it.
+//! All methods, and many spellings of the callback's path, each with an otherwise valid bind.
 
 use testbed::wecom::Client;
 
@@ -6,7 +6,7 @@ use crate::wire::{self, Wire};
 use crate::{Bound, Edge, Expected, PATH, Refused};
 
 #[tokio::test]
-async fn another_method_is_refused_whatever_it_carries() {
+async fn another_method_is_rejected_even_with_a_valid_bind() {
     let edge = Edge::start().await;
     for (method, expected) in [
         ("PUT", Refused(405, "bad_method")),
@@ -26,13 +26,13 @@ async fn another_method_is_refused_whatever_it_carries() {
         edge.check(method, &bind, answer.as_ref(), expected);
     }
 
-    // It has no body by nature, so its status must say no.
+    // The answer to HEAD has no body, so its status must be an error.
     let bind = edge.bind();
     let head = edge.send(&wire::request("HEAD", bind.target().as_bytes(), &[], b"")).await.unwrap();
     assert_eq!(head.status, 405);
     assert_eq!(head.header("allow"), Some("GET, POST"));
 
-    // To a proxy, as one asks for a tunnel; Envoy has none.
+    // A request for a tunnel, which Envoy does not provide.
     for target in [PATH, "edge.example:443", &bind.target()] {
         let answer = edge.send(&wire::request("CONNECT", target.as_bytes(), &[], b"")).await;
         if let Some(answer) = answer {
@@ -40,7 +40,7 @@ async fn another_method_is_refused_whatever_it_carries() {
         }
     }
 
-    // HTTP/2 lets any word pass as a method.
+    // HTTP/2 allows any word as a method.
     for method in ["post", "Get", "BIND", "CONNECT-UDP"] {
         let bind = edge.bind();
         let answer = Client::http2().send(&edge.url(), &bind.request.clone().with_method(method)).await;
@@ -56,7 +56,7 @@ async fn another_method_is_refused_whatever_it_carries() {
         }
     }
 
-    // A captured bind, sent again as a verification, prints nothing.
+    // A captured bind, sent again as a verification, does not return its plaintext.
     let bind = edge.bind();
     let answer = Client::http1().send(&edge.url(), &bind.request.clone().into_get()).await.unwrap();
     edge.check("a bind as GET", &bind, Some(&answer), Refused(403, "not_an_echo"));
@@ -64,12 +64,12 @@ async fn another_method_is_refused_whatever_it_carries() {
 }
 
 #[tokio::test]
-async fn a_path_is_the_callbacks_or_leads_nowhere() {
+async fn a_spelling_of_the_path_is_the_callbacks_or_reaches_no_backend() {
     let edge = Edge::start().await;
     const MISSED: Expected = Refused(503, "filter_missing"); // the route behind the filter
     for (path, expected) in [
         (PATH, Bound),
-        // Other spellings that Envoy makes one before the filter sees them.
+        // Spellings that Envoy normalizes before the filter sees them.
         ("//suite/receive", Bound),
         ("/suite//receive", Bound),
         ("/./suite/receive", Bound),
@@ -82,7 +82,7 @@ async fn a_path_is_the_callbacks_or_leads_nowhere() {
         ("/suite/receive;x=/../receive", Bound),
         ("/suite\\receive", Bound),
         ("http://elsewhere.example/suite/receive", Bound),
-        // Near it: no callback, and no other backend's either.
+        // Similar paths: not the callback's, and not routed to another backend either.
         ("/suite/receive/", MISSED),
         ("/suite/receive//", MISSED),
         ("/suite/receive/x", MISSED),

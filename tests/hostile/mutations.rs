@@ -1,7 +1,7 @@
-//! Thousands of small changes to a good bind, at every layer, signed anew or not.
+//! Thousands of small changes to a valid bind, at every layer, signed again or not.
 //!
-//! What a changed request still proves is worked out here a second time, more leniently than the
-//! filter reads it: whatever the filter lets through must at least pass this.
+//! A second, more lenient implementation in this file works out which message a changed request is
+//! validly signed for, if any. Whatever the filter accepts must at least pass that one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{Edge, PATH};
 const LANES: u64 = 4;
 const PER_LANE: usize = 1000;
 
-/// The same changes again: `HOSTILE_SEED=…`, the number that a failure names.
+/// `HOSTILE_SEED`, if set, repeats the changes of the run that printed it; otherwise a random seed.
 fn seed() -> u64 {
     std::env::var("HOSTILE_SEED")
         .ok()
@@ -45,7 +45,7 @@ impl Dice {
     }
 
     fn byte(&mut self) -> u8 {
-        // Half of them such as have a meaning somewhere.
+        // Half of them with a meaning in some layer.
         const MEANINGFUL: &[u8] = b"\0\x01\x1f\x20\x21%&=+/?#\"\\{}[]:,0123456789abcdefA\x7f\x80\xff\n\r";
         if self.below(2) == 0 { MEANINGFUL[self.below(MEANINGFUL.len())] } else { self.roll().to_le_bytes()[0] }
     }
@@ -147,7 +147,7 @@ impl Crypto {
         hex::encode(Sha1::digest(parts.concat()))
     }
 
-    /// The message that a request proves to be ours, if it proves one in any reading.
+    /// The message that a request is validly signed for, in any reading of it.
     fn proven(&self, query: &[u8], body: &[u8]) -> Option<Vec<u8>> {
         let parameter = |name: &str| -> Vec<Vec<u8>> {
             let pairs = query.split(|byte| *byte == b'&').map(|pair| {
@@ -156,8 +156,8 @@ impl Crypto {
             });
             pairs.filter(|(known, _)| known == name.as_bytes()).map(|(_, value)| value).collect()
         };
-        // A reader may skip what it does not need unread, so a body that is no JSON as a whole may still
-        // be an envelope: then everything in it that looks like a ciphertext is tried.
+        // A parser may skip members it does not need, so a body that is not valid JSON as a whole may
+        // still be accepted. Then try everything in it that looks like a ciphertext.
         let texts: Vec<String> = match serde_json::from_slice::<Value>(body) {
             Ok(envelope) => {
                 let members = ["encrypt", "Encrypt"].into_iter().filter_map(|name| envelope.get(name)?.as_str());
@@ -194,7 +194,7 @@ impl Crypto {
     }
 }
 
-/// Undoes percent-encoding where there is some.
+/// Percent-decodes; invalid escapes stay as they are.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
@@ -230,7 +230,7 @@ fn mutant(dice: &mut Dice, layer: Layer, account: &Account, crypto: &Crypto) -> 
         }
         Layer::FrameSigned => {
             let mut frame = crypto.decrypt(sealed.as_bytes()).unwrap();
-            // Mostly where the structure is: the length before the message, the padding behind it.
+            // Often in the structure: the length before the message, the padding after it.
             match dice.below(4) {
                 0 => frame[16 + dice.below(4)] = dice.byte(),
                 1 => {
@@ -271,15 +271,15 @@ fn mutant(dice: &mut Dice, layer: Layer, account: &Account, crypto: &Crypto) -> 
 /// What was seen of one mutant.
 struct Seen {
     story: String,
-    /// What the request proves, if anything.
+    /// The message that the request is validly signed for, if any.
     proven: Option<Vec<u8>>,
     approved: bool,
 }
 
 #[tokio::test]
-async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
+async fn no_changed_bind_is_approved_unless_an_upstream_approved_it() {
     let edge = Edge::start().await;
-    // What is no bind any more gets its answer encrypted too, so that nothing may be `success`.
+    // The other backend answers with JSON as well, so that no answer may be a plain `success`.
     edge.backend.always(testbed::backend::Behaviour::verdict(0));
     let (seed, account, address) = (seed(), Arc::new(edge.account.clone()), edge.envoy.address());
     let mut lanes = JoinSet::new();
@@ -299,7 +299,7 @@ async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
                 );
                 let target = [PATH.as_bytes(), b"?", &query].concat();
                 let answer = wire.ask(&wire::request("POST", &target, &[], &body)).await;
-                // A changed query may end the request's head early: what follows is no HTTP then.
+                // A changed query may end the request's head early; what follows is not HTTP then.
                 let kept = answer.as_ref().is_some_and(|answer| {
                     answer.header("connection") != Some("close") && !query.iter().any(u8::is_ascii_control)
                 });
@@ -309,12 +309,16 @@ async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
                 let proven = crypto.proven(&query, &body);
                 let mut approved = false;
                 if let Some(answer) = answer {
-                    assert!(!answer.is_bare_success(), "a bare yes: {story}");
-                    // Envoy says nothing beside its 400 to a request line that is none.
-                    assert!(!answer.body.is_empty() || answer.status == 400, "{} and no word: {story}", answer.status);
+                    assert!(!answer.is_bare_success(), "a plain success: {story}");
+                    // Envoy's 400 to an invalid request line has no body.
+                    assert!(
+                        !answer.body.is_empty() || answer.status == 400,
+                        "{} without a body: {story}",
+                        answer.status
+                    );
                     if answer.status == 200 {
                         let reply = answer.decrypt(&account).unwrap_or_else(|e| panic!("{e:#}: {story}"));
-                        assert!(proven.is_some(), "a 200 for what proves nothing: {story}");
+                        assert!(proven.is_some(), "a 200 for a request without a valid signature: {story}");
                         approved = reply.errcode() == Some(0);
                     } else {
                         assert!((400..=503).contains(&answer.status), "{}: {story}", answer.status);
@@ -342,11 +346,11 @@ async fn no_change_to_a_bind_makes_a_yes_that_nobody_said() {
     let mut approved = 0;
     for one in seen.iter().filter(|one| one.approved) {
         let message = one.proven.as_ref().expect("checked above");
-        assert!(arrived.contains_key(message), "approved, and the upstream never asked: {}", one.story);
+        assert!(arrived.contains_key(message), "approved, but no upstream was asked: {}", one.story);
         approved += 1;
     }
-    // The changes are small enough for some to pass, and large enough for most not to.
-    assert_eq!(approved, arrived.len(), "seed {seed}: an upstream was asked, and its yes got lost");
+    // The changes are small enough for some binds to stay valid, and large enough to break most.
+    assert_eq!(approved, arrived.len(), "seed {seed}: an upstream approved, but the answer did not");
     assert!((50..seen.len() / 2).contains(&approved), "seed {seed}: {approved} of {} passed", seen.len());
     edge.backend.forget();
     edge.end().await;

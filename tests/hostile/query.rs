@@ -1,9 +1,9 @@
-//! Queries bent in every way that leaves the rest of a good bind as it was.
+//! Altered queries of an otherwise valid bind.
 
 use crate::wire;
 use crate::{Bind, Bound, Edge, Expected, Refused};
 
-/// A good bind with the query that `bend` makes of its own.
+/// Sends a valid bind with the query that `bend` returns.
 async fn send(edge: &Edge, bend: impl Fn(&Bind) -> Vec<u8>) -> (Bind, Option<testbed::wecom::Answer>) {
     let bind = edge.bind();
     let target = [crate::PATH.as_bytes(), b"?", &bend(&bind)].concat();
@@ -15,13 +15,13 @@ const BAD: Expected = Refused(400, "bad_query");
 const FORGED: Expected = Refused(403, "bad_signature");
 
 #[tokio::test]
-async fn a_bent_query_is_read_in_one_way_or_refused() {
+async fn an_altered_query_means_the_same_or_is_rejected() {
     let edge = Edge::start().await;
     let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     type Bend = Box<dyn Fn(&Bind) -> String>;
     let with = |change: fn(&str) -> String| -> Bend { Box::new(move |bind| change(&bind.request.query_text())) };
     let cases: Vec<(&str, Expected, Bend)> = vec![
-        // The same query in other words.
+        // Equivalent queries.
         ("as it is", Bound, with(str::to_owned)),
         ("parameters of others", Bound, with(|q| format!("a=1&{q}&b&=&&c=%zz&%zz=1&echostr=1"))),
         ("in another order", Bound, with(|q| q.split('&').rev().collect::<Vec<_>>().join("&"))),
@@ -46,7 +46,7 @@ async fn a_bent_query_is_read_in_one_way_or_refused() {
                 b.request.query_text().replace(signature.as_str(), &signature.to_uppercase())
             }),
         ),
-        // Missing, repeated, misnamed.
+        // Missing, repeated and misnamed parameters.
         ("none", BAD, with(|_| String::new())),
         ("separators only", BAD, with(|_| "&&&=&=&".to_owned())),
         ("no signature", BAD, with(|q| q.replace("msg_signature=", "signature="))),
@@ -62,7 +62,7 @@ async fn a_bent_query_is_read_in_one_way_or_refused() {
         ("equals signs encoded", BAD, with(|q| q.replace('=', "%3d"))),
         ("encoded twice", BAD, with(|q| q.replace("nonce", "%256eonce"))),
         ("names as an array", BAD, with(|q| q.replace("nonce=", "nonce[]="))),
-        // Misshapen values.
+        // Malformed values.
         ("nonce empty", BAD, with(|q| q.replace("nonce=", "nonce=&x="))),
         ("nonce, a lone percent", BAD, with(|q| format!("{q}%"))),
         ("nonce, half an escape", BAD, with(|q| format!("{q}%4"))),
@@ -92,7 +92,7 @@ async fn a_bent_query_is_read_in_one_way_or_refused() {
             BAD,
             Box::new(|b| b.request.query_text().replace(b.request.msg_signature.as_str(), &"g".repeat(40))),
         ),
-        // Well-formed, and not what was signed.
+        // Well-formed, but not what was signed.
         ("another nonce", FORGED, with(|q| format!("{q}0"))),
         ("a blank for a plus", FORGED, with(|q| format!("{q}+"))),
         (
@@ -117,7 +117,7 @@ async fn a_bent_query_is_read_in_one_way_or_refused() {
 }
 
 #[tokio::test]
-async fn raw_bytes_in_a_query_are_refused() {
+async fn control_and_non_ascii_bytes_in_a_query_are_rejected_by_envoy() {
     let edge = Edge::start().await;
     for byte in (0x80..=0xff).step_by(5).chain([0x00, 0x01, 0x0b, 0x7f, 0xfe, 0xff]) {
         let (bind, answer) = send(&edge, |bind| [bind.request.query_text().as_bytes(), &[byte]].concat()).await;
@@ -127,7 +127,7 @@ async fn raw_bytes_in_a_query_are_refused() {
 }
 
 #[tokio::test]
-async fn long_queries_cost_no_more_than_their_length() {
+async fn long_queries_are_handled_up_to_envoys_limit() {
     let edge = Edge::start().await;
     let around = |filler: &str, count: usize| {
         let filler = filler.repeat(count);

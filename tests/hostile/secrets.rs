@@ -1,5 +1,5 @@
-//! Secrets: nothing that is written or shown anywhere, however loud Envoy is told to be, holds a
-//! token, a key, or anything of a plaintext but its ids.
+//! Nothing that Envoy writes or shows, at any log level, contains a token, a key, or any part of a
+//! plaintext except its ids.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use wecom_callback_filter::wecom::callback::EventType;
 use crate::wire::Wire;
 use crate::{Bound, Edge};
 
-/// An account whose secrets stand nowhere else in the world.
+/// An account with random secrets, which occur nowhere else.
 fn account() -> Account {
     let key: String = random_id().chars().chain(random_id().chars()).take(43).collect();
     Account::new(&random_id(), &key, "2000000000000001").unwrap()
 }
 
-/// What must not show, each with its name.
+/// Texts that must not show, each with its name.
 #[derive(Default)]
 struct Markers(Vec<(&'static str, String)>);
 
@@ -70,7 +70,7 @@ async fn assert_absent_everywhere(edge: &Edge, markers: &Markers) {
         assert!(shown.status == 200 && !shown.body.is_empty(), "{page}");
         markers.assert_absent(page, &shown.body);
     }
-    // The log, the access log, and whatever else was written.
+    // The log, the access log, and every other file.
     for (name, bytes) in files(edge.envoy.folder()) {
         markers.assert_absent(&name, &bytes);
     }
@@ -98,13 +98,13 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
         })
     };
 
-    // Served, and again; over both protocols.
+    // Served, and served again as a duplicate, over both protocols.
     let bind = secret_bind(&edge);
     for client in [Client::http1(), Client::http2(), Client::http1()] {
         let answer = client.send(&url, &bind.request).await.unwrap();
         edge.check("a bind", &bind, Some(&answer), Bound);
     }
-    // Refused in words, failed in every manner, and again.
+    // Refused with a text, and failed in several ways, each twice.
     let in_words = secret_bind(&edge);
     let words = random_id();
     edge.decision.on_device(&in_words.device_sn, Behaviour::verdict_with(4, &words));
@@ -127,7 +127,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
             assert_eq!(answer.decrypt(account).unwrap().errcode(), Some(7), "{behaviour}");
         }
     }
-    // The client leaves before the verdict.
+    // The client disconnects before the verdict.
     let left = secret_bind(&edge);
     edge.decision.on_device(&left.device_sn, Behaviour::verdict(0).after(Duration::from_millis(300)));
     let asked = edge.decision.count();
@@ -136,7 +136,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     edge.decision.wait_for(asked + 1).await.unwrap();
     drop(wire);
 
-    // Signed, and refused for another reason.
+    // Rejected for all kinds of reasons.
     let mut spoilt = Vec::new();
     let bind = secret_bind(&edge);
     spoilt.push(bind.request.clone().forged());
@@ -163,7 +163,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     let bytes = bind.bytes(&[]);
     Wire::open(edge.envoy.address()).await.write(&bytes[..bytes.len() - 100]).await;
 
-    // Other callbacks, with secrets of their own, answered in words of their own.
+    // Other callbacks, with other secrets, and an answer of the upstream's.
     let relayed = random_id();
     edge.backend.always(Behaviour::json(format!("{{\"answer\":\"{relayed}\"}}")));
     for event in [EventType::UserScan, EventType::PrinterJobTrans, EventType::RemoteOpenDoor, EventType::ModelTicket] {
@@ -174,7 +174,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
         }
         let answer = client.send(&url, &account.seal(&made)).await.unwrap();
         assert!(answer.decrypt(account).unwrap().text().contains(&relayed), "{}", event.name());
-        // What was relayed to the other side did travel, else its absence would say nothing.
+        // The upstream did receive the secrets; otherwise their absence elsewhere would prove nothing.
         let sent = edge.backend.requests().pop().unwrap();
         assert_eq!(markers.found_in(&sent.body).len(), secrets.len());
     }
@@ -191,7 +191,7 @@ async fn nothing_secret_shows_in_logs_stats_or_dumps_even_at_trace() {
     for name in ["upstream_reply", "bad_signature", "duplicate"] {
         edge.envoy.access_log_line(|line| line["outcome"] == name).await.unwrap();
     }
-    // As loud as it gets: the query, which is no secret, is there.
+    // The log really is at trace level: it shows the query, which is not secret.
     edge.envoy.wait_for_log(&in_words.request.msg_signature).await.unwrap();
     assert_absent_everywhere(&edge, &markers).await;
     edge.backend.forget();

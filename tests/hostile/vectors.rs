@@ -1,4 +1,4 @@
-//! The vectors as requests: each to a URL that has its token, its key and its receive id.
+//! The test vectors as requests, each to an endpoint with its token, key and receive id.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -43,7 +43,7 @@ impl Vector {
         edge.send(&bytes).await.expect(&self.name)
     }
 
-    /// Status and word of the refusal.
+    /// Status and word of the expected rejection.
     fn refusal(&self) -> Option<(u16, &'static str)> {
         Some(match self.expectation.strip_prefix("reject:")? {
             "signature" => (403, "bad_signature"),
@@ -56,7 +56,7 @@ impl Vector {
 }
 
 #[tokio::test]
-async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_upstream() {
+async fn every_vector_gets_the_expected_answer_and_only_the_bind_reaches_an_upstream() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("../vectors.json")).unwrap();
     let endpoints: Vec<_> = vectors
         .iter()
@@ -83,7 +83,7 @@ async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_up
     for vector in &vectors {
         let (post, get) = (vector.post(&edge).await, vector.get(&edge).await);
         let seen = |answer: &Answer| (answer.status, answer.rejection().unwrap_or_default());
-        // The shape of a ciphertext is part of the envelope's, and of the query's.
+        // A malformed ciphertext makes the envelope, or the query, malformed.
         let (refused_post, refused_get) = match vector.refusal() {
             Some((400, _)) => (Some((400, "bad_envelope")), Some((400, "bad_query"))),
             refusal => (refusal, refusal),
@@ -106,7 +106,7 @@ async fn every_vector_is_answered_as_it_deserves_and_only_the_bind_reaches_an_up
                 assert_eq!(seen(&get), (403, "not_an_echo".to_owned()), "GET {}", vector.name);
                 bound += 1;
             }
-            // Messages of other APIs, and our own replies sent back: signed, and no callbacks.
+            // Messages of other APIs, and the filter's own replies: signed, but not callbacks.
             _ => {
                 assert_eq!(seen(&post), (400, "not_a_callback".to_owned()), "POST {}", vector.name);
                 assert_eq!(seen(&get), (403, "not_an_echo".to_owned()), "GET {}", vector.name);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes on a connection: for requests that no client library would make.
+//! HTTP/1.1 as bytes on a connection, for requests that no client library would send.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use testbed::wecom::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Nothing that is awaited here takes longer: Envoy gives up on a client after 5 s.
+/// How long an answer is waited for. Envoy gives up on a client after 5 s.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A connection to Envoy.
@@ -24,7 +24,7 @@ impl Wire {
         Self { connection, read: Vec::new() }
     }
 
-    /// Writes; that the other side no longer reads shows in the answer.
+    /// Writes bytes. Returns false if the other side has closed the connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
         self.connection.write_all(bytes).await.is_ok()
     }
@@ -77,7 +77,7 @@ impl Wire {
     }
 }
 
-/// A request with a length.
+/// A request with its `content-length`.
 pub(crate) fn request(method: &str, target: &[u8], headers: &[(&str, &[u8])], body: &[u8]) -> Vec<u8> {
     let mut bytes = head(method, target, headers);
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
@@ -85,7 +85,7 @@ pub(crate) fn request(method: &str, target: &[u8], headers: &[(&str, &[u8])], bo
     bytes
 }
 
-/// The head of a request, all but its framing and its end.
+/// The head of a request, without framing headers and the empty line at its end.
 pub(crate) fn head(method: &str, target: &[u8], headers: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = [method.as_bytes(), b" ", target, b" HTTP/1.1\r\n"].concat();
     if !headers.iter().any(|(name, _)| *name == "host") {

@@ -1,5 +1,5 @@
-//! The command `check_config`: what it accepts, what it says of what it refuses, and the exit codes
-//! that a CI relies on.
+//! The command `check_config`: what it accepts, what it prints about what it refuses, and the exit
+//! codes that CI relies on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use testbed::envoy::{Bootstrap, repository};
 use testbed::wecom::Account;
 
-/// What the command said and ended with.
+/// The command's output and exit code.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -19,7 +19,7 @@ struct Said {
     err: String,
 }
 
-/// Runs the command with both secrets set, but for those that are to be missing.
+/// Runs the command with both secrets set, except for the variables in `without`.
 fn check(arguments: &[&str], without: &[&str]) -> Said {
     let account = Account::demo();
     let mut command = Command::new(program());
@@ -36,7 +36,7 @@ fn check(arguments: &[&str], without: &[&str]) -> Said {
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// The example, built as `cargo test` builds it, which a run of this test alone does not do.
+/// The example's executable. It is built here, since a run of this test alone does not build examples.
 fn program() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         let built = Command::new(env!("CARGO"))
@@ -174,7 +174,7 @@ fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     let optional = check(&["--env-optional", "envoy.yaml"], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
     assert_eq!((optional.code, optional.err.as_str()), (0, ""));
 
-    // Set, but not handed to the VM: Envoy would not start, wherever it runs.
+    // Set, but not passed on to the VM: Envoy would never start.
     let folder = TempDir::new().unwrap();
     let bootstrap = Bootstrap::example().unwrap().edit_plugin(|plugin| {
         plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(["WECOM_TOKEN"]);
@@ -184,7 +184,7 @@ fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     assert_eq!(said.code, 1);
     assert!(said.err.contains("endpoints[0].credentials[0].encoding_aes_key: "), "{said:?}");
 
-    // A wrong value stays wrong, and what else is wrong is still found.
+    // Other mistakes are still found.
     let mut plugin = plugin();
     plugin["endpoints"][0]["events"]["timeout_ms"] = json!(0);
     let path = file(&folder, "plugin.json", &plugin.to_string());

@@ -1,4 +1,4 @@
-//! The operator's pages against what they speak of.
+//! The operator's pages agree with the code and files they describe.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(repository().join("docs").join(name)).unwrap()
 }
 
-/// The cells of every row of a page's tables, heads and rules aside.
+/// The cells of every row of a page's tables, without the header rows.
 fn rows(page: &str) -> Vec<Vec<String>> {
     let lines = page.lines().filter(|line| line.starts_with("| `"));
     lines.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
@@ -69,21 +69,28 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
         let page = page(name);
         for target in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = Path::new("docs").join(target.split('#').next().unwrap());
-            assert!(repository().join(&target).exists(), "docs/{name} leads to {}", target.display());
+            assert!(
+                repository().join(&target).exists(),
+                "docs/{name} links to {}, which does not exist",
+                target.display()
+            );
         }
         for word in page.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("Wecom")) {
-            assert!(alerts.contains(word), "docs/{name} speaks of an alert {word}");
+            assert!(alerts.contains(word), "docs/{name} mentions an alert {word}, which does not exist");
         }
     }
-    // And the other way round: what alerts and dashboard point to.
+    // Conversely: the pages that alerts and dashboard link to.
     for file in ["deploy/prometheus/alerts.yml", "deploy/grafana/wecom-callbacks.json"] {
         let text = fs::read_to_string(repository().join(file)).unwrap();
         for rest in text.split("docs/").skip(1) {
             let target = rest.split(".md").next().unwrap();
-            assert!(repository().join(format!("docs/{target}.md")).is_file(), "{file} points to docs/{target}.md");
+            assert!(
+                repository().join(format!("docs/{target}.md")).is_file(),
+                "{file} links to docs/{target}.md, which does not exist"
+            );
         }
         for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("Wecom")) {
-            assert!(alerts.contains(word), "{file} speaks of an alert {word}");
+            assert!(alerts.contains(word), "{file} mentions an alert {word}, which does not exist");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A running Envoy is changed by the file in deploy/dynamic: under load, with callbacks in flight,
-//! with a file that is wrong, and in the order that WeCom's console forces on a rotation.
+//! Changing the filter of a running Envoy with the file in deploy/dynamic: under load, with callbacks in
+//! flight, with an invalid file, and for a rotation of secrets in the order that WeCom's console
+//! requires.
 
 use std::fs;
 use std::ops::Deref;
@@ -20,13 +21,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::metrics::alerts;
 
-/// The one metric of the alerts that exists only with a configuration from a file.
+/// The only metric in the alerts that exists only if the configuration comes from a file.
 pub(crate) const UPDATE_REJECTED: &str = "envoy_extension_config_discovery_http_filter_wecom_update_rejected";
 
 const UPDATES: &str = "extension_config_discovery.http_filter.wecom.update_";
 
-/// The fixture with one backend and the Envoy of deploy/dynamic, and the file that it reads its
-/// filter from.
+/// The fixture with one backend and the configuration of deploy/dynamic, and the file from which Envoy
+/// reads the filter.
 struct Live {
     edge: Edge,
     folder: TempDir,
@@ -63,7 +64,7 @@ impl Live {
         self.filter.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap()
     }
 
-    /// Renames a new file into place and waits until Envoy has taken, or refused, it.
+    /// Replaces the file and waits until Envoy has accepted it (`success`) or not (`rejected`).
     async fn replace_file(&self, expected: &str) {
         let count = async || self.envoy.stat(&format!("{UPDATES}{expected}")).await.unwrap_or(0);
         let before = count().await;
@@ -93,7 +94,7 @@ impl Live {
     }
 }
 
-/// 200 binds a second, each of which must be bound.
+/// Sends 200 binds a second, each of which must be approved.
 struct Load {
     answered: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -126,11 +127,11 @@ impl Load {
         Self { answered, over, sending }
     }
 
-    /// Lets it go on for a while.
+    /// Waits until another 60 binds have been answered.
     async fn go_on(&self) {
         let enough = self.answered.load(Ordering::Relaxed) + 60;
         let answered = async || self.answered.load(Ordering::Relaxed) >= enough;
-        until("the load had gone on for a while", answered).await.unwrap();
+        until("another 60 binds were answered", answered).await.unwrap();
     }
 
     async fn end(self) {
@@ -173,7 +174,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let asked = async || !live.backend.requests_for("sn-slow").is_empty();
     until("the backend was asked", asked).await.unwrap();
 
-    // Further credentials, another path and timeout of the upstream, another endpoint.
+    // Add credentials and an endpoint, change the upstream's path and timeout.
     let rotated = Account::rotated();
     let plugin = live.plugin();
     plugin["endpoints"][0]["credentials"].as_array_mut().unwrap().insert(0, literal(&rotated));
@@ -187,15 +188,15 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     live.until("/suite/receive/second", || rotated.verify_url("2"), |answer| answer.status == 200).await;
     live.send(&rotated.seal(Event::bind("sn-after"))).await;
     assert_eq!(live.backend.requests_for("sn-after")[0].path(), "/bind/v2");
-    assert!(!in_flight.is_finished(), "all that took longer than the call in flight");
+    assert!(!in_flight.is_finished(), "the call in flight ended before the change was complete");
     load.go_on().await;
 
-    // What was in flight ended as it had begun: after a longer time than the new timeout.
+    // The call in flight keeps its old timeout, which is longer than the new one.
     let answer = in_flight.await.unwrap();
     assert_eq!(errcode(&answer, &account), Some(3));
     assert_eq!(live.backend.requests_for("sn-slow")[0].path(), "/bind");
 
-    // A file that is wrong changes nothing.
+    // An invalid file changes nothing.
     let good = live.filter.clone();
     live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(99_999);
     live.replace_file("rejected").await;
@@ -203,7 +204,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     load.go_on().await;
     live.filter = good;
 
-    // Other environment variables mean another virtual machine; before 1.39 Envoy does not see it.
+    // Other environment variables require a new virtual machine; before 1.39 Envoy ignores the change.
     if version().unwrap() >= (1, 39) {
         let vms = live.envoy.stat("wasm.envoy.wasm.runtime.v8.created").await;
         live.plugin()["endpoints"][0]["credentials"] =
@@ -217,7 +218,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
         assert!(live.envoy.stat("wasm.envoy.wasm.runtime.v8.created").await > vms);
     }
 
-    // The record outlived it all.
+    // The record of duplicates survived all changes.
     for (event, verdict) in [(&before, 4), (&slow, 3)] {
         assert_eq!(errcode(&live.send(&account.seal(event)).await, &account), Some(verdict));
     }
@@ -227,34 +228,34 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
 
     assert_eq!(live.envoy.stat(&format!("{UPDATES}rejected")).await, Some(1));
     let metrics = live.envoy.prometheus().await.unwrap();
-    assert!(metrics.contains(&format!("\n{UPDATE_REJECTED}")), "the alert speaks of nothing");
+    assert!(metrics.contains(&format!("\n{UPDATE_REJECTED}")), "the metric of the alert does not exist");
     assert!(alerts().iter().any(|(_, expression)| expression.contains(UPDATE_REJECTED)));
     live.edge.end().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_rotation_goes_as_the_console_forces_it() {
+async fn secrets_can_be_rotated_in_the_order_that_the_console_requires() {
     let (old, new) = (Account::demo(), Account::rotated());
     let mut live = Live::start().await;
     let verify = |account: &Account| account.verify_url("7139691598513686239");
     let bind = |account: &Account| account.seal(Event::bind("sn-rotation"));
     let outcome = |answer: &Answer| answer.rejection().unwrap_or_default();
 
-    // Saving in the console before Envoy knows the pair fails: WeCom asks the URL with it at once.
+    // Saving the new pair in the console before Envoy has it fails: WeCom verifies the URL at once.
     assert_eq!(outcome(&live.send(&verify(&new)).await), "bad_signature");
 
-    // So the new pair comes first; the old one still signs everything.
+    // So Envoy gets the new pair first, while WeCom still signs with the old one.
     let credentials = |plugin: &mut Value, pairs: Value| plugin["endpoints"][0]["credentials"] = pairs;
     let both = json!([literal(&new), { "token": { "env": "WECOM_TOKEN" }, "encoding_aes_key": { "env": "WECOM_ENCODING_AES_KEY" } }]);
     credentials(live.plugin(), both);
     live.replace_file("success").await;
     live.until(PATH, || verify(&new), |answer| answer.text() == "7139691598513686239").await;
 
-    // What came by the environment is not shown; what was written into the file is.
+    // The dump does not show secrets from the environment; it does show those in the file.
     let shown = live.envoy.admin("/config_dump").await.unwrap().text();
     assert!(shown.contains(new.token()) && !shown.contains(old.token()));
 
-    // Each is answered with the pair that it came with, whatever the order while the console saves.
+    // Each request is answered with the pair that it was signed with, in any order.
     for account in [&old, &new, &old, &new] {
         assert_eq!(errcode(&live.send(&bind(account)).await, account), Some(0));
     }
@@ -266,7 +267,7 @@ async fn a_rotation_goes_as_the_console_forces_it() {
     }
     assert_eq!(live.backend.requests_for("sn-both").len(), 1);
 
-    // When nothing comes with the old pair any more, it goes.
+    // Once WeCom no longer uses the old pair, it is removed.
     credentials(live.plugin(), json!([literal(&new)]));
     live.replace_file("success").await;
     live.until(PATH, || bind(&old), |answer| outcome(answer) == "bad_signature").await;

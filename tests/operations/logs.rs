@@ -1,4 +1,4 @@
-//! What the log and the access log tell, and what nothing tells: secrets and plaintexts.
+//! What the log and the access log contain, and that nothing shows secrets or plaintexts.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,11 @@ use testbed::envoy::Envoy;
 use testbed::wecom::{Account, Event};
 use wecom_callback_filter::outcome::{Level, Outcome};
 
-/// How often each outcome came about, by event.
+/// How often each outcome occurred, by event.
 pub(crate) type Counts = BTreeMap<(String, Outcome), u64>;
 
-/// One line of warning for everything that was refused or failed, and nothing about the rest.
+/// Asserts that the log has one warning for every callback that was rejected or failed, and no other
+/// line of the filter's.
 pub(crate) fn the_log_has_one_line_for_each_failure(envoy: &Envoy, sent: &Counts) {
     let log = envoy.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("wasm log wecom")).collect();
@@ -24,10 +25,11 @@ pub(crate) fn the_log_has_one_line_for_each_failure(envoy: &Envoy, sent: &Counts
         assert_eq!(found as u64, count, "{start}\n{log}");
         expected += count;
     }
-    assert_eq!(lines.len() as u64, expected, "there are lines about something else:\n{log}");
+    assert_eq!(lines.len() as u64, expected, "there are other lines:\n{log}");
 }
 
-/// A line for every request, with all that is known of it and nothing of its query.
+/// Asserts that the access log has a line for every request, with everything known about it but its
+/// query.
 pub(crate) async fn the_access_log_has_every_outcome(envoy: &Envoy, sent: &Counts) {
     let total: u64 = sent.values().sum();
     let ours = |envoy: &Envoy| envoy.access_log().into_iter().filter(|line| line["outcome"].is_string()).count();
@@ -62,7 +64,7 @@ pub(crate) async fn the_access_log_has_every_outcome(envoy: &Envoy, sent: &Count
 
 #[tokio::test]
 async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
-    // Words long enough never to come about by chance.
+    // Texts that are too long to occur by chance.
     let account =
         Account::new("tokenThatNobodyMayRead", "keyThatNobodyMayReadxxxxxxxxxxxxxxxxxxxxxxY", "2000000000000001");
     let account = account.unwrap();
@@ -101,11 +103,11 @@ async fn no_secret_and_no_plaintext_shows_anywhere_even_at_trace_level() {
     for path in ["/stats", "/stats/prometheus", "/config_dump?include_eds", "/server_info", "/clusters"] {
         places.push((path, envoy.admin(path).await.unwrap().text()));
     }
-    // The search would find something.
+    // The places contain what they should, so the search below is not in vain.
     for (place, sign) in
         [(0, "bound endpoint=lock event=bind"), (1, "sn-refused"), (2, "outcome=bound"), (4, "WECOM_TOKEN")]
     {
-        assert!(places[place].1.contains(sign), "{} is not what it should be", places[place].0);
+        assert!(places[place].1.contains(sign), "{} does not contain {sign}", places[place].0);
     }
     for (place, text) in &places {
         for line in text.lines() {

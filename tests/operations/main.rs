@@ -1,5 +1,5 @@
-//! What operators rely on: metrics, alerts and dashboard, access log and log, traces, changes of a
-//! running Envoy, the command that checks a configuration, and the pages in docs/.
+//! What operators rely on: metrics, alerts, dashboard, logs, traces, configuration changes at run time,
+//! the command that checks a configuration, and the pages in docs/.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! The metrics in a real Prometheus: what it counts is what was sent, outcome by outcome, and the
-//! alerts and the dashboard speak of metrics that exist.
+//! The metrics in a real Prometheus: the counters agree with what was sent, outcome by outcome, and the
+//! alerts and the dashboard use metrics that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,11 +18,11 @@ use wecom_callback_filter::wecom::verdict::ERRCODES;
 use crate::logs::{Counts, the_access_log_has_every_outcome, the_log_has_one_line_for_each_failure};
 use crate::prometheus::{self, Prometheus, promtool};
 
-/// Room in the record, and a timeout that is soon over.
+/// A small record of callbacks and a short timeout, so that both limits are reached quickly.
 const CAPACITY: u64 = 32;
 const TIMEOUT_MS: u64 = 400;
 
-/// Sends callbacks and keeps the books of what must be counted.
+/// Sends callbacks and records what the metrics must show.
 struct Sender {
     url: String,
     account: Account,
@@ -72,7 +72,7 @@ impl Sender {
         assert_eq!(answer.rejection().as_deref(), Some(outcome.name()));
     }
 
-    /// Every outcome that a sender can bring about.
+    /// Sends callbacks with every outcome that a sender can cause.
     async fn send_the_mix(&mut self, backend: &Backend) {
         let account = self.account.clone();
         let an_hour_ago = unix_now() - 3600;
@@ -142,12 +142,12 @@ impl Sender {
         ] {
             self.reject(&request, outcome).await;
         }
-        // Its age shows only once it is open, and then its type is known.
+        // Its age is known only after decryption, and then its type is known as well.
         let old = account.seal(Event::bind("sn-rejected").createtime(an_hour_ago));
         self.send(&old, "bind", Outcome::Stale).await;
         self.withhold_body().await;
 
-        // No room.
+        // The record of callbacks is full.
         while self.records < CAPACITY {
             self.bind("sn-bound", Outcome::Bound).await;
         }
@@ -170,7 +170,7 @@ impl Sender {
         self.records += 1;
     }
 
-    /// A client that hangs up while its bind is being decided.
+    /// A client that disconnects while its bind is being decided.
     async fn leave_during_bind(&mut self, device_sn: &str, backend: &Backend) {
         let request = self.account.seal(Event::bind(device_sn));
         let url = format!("{}?{}", self.url, request.query_text());
@@ -242,7 +242,7 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     let counted = prometheus.query_until("wecom_callbacks_total > 0", &labels, |answer| *answer == expected).await;
     assert_eq!(counted, expected);
 
-    // All but three are there: nobody outside can bring about those.
+    // All outcomes but three occurred: no sender can cause those.
     let unseen: Vec<_> =
         Outcome::ALL.into_iter().filter(|outcome| !sender.callbacks.keys().any(|(_, seen)| seen == outcome)).collect();
     assert_eq!(unseen, [Outcome::Deadline, Outcome::RecordUnavailable, Outcome::SealFailed]);
@@ -252,7 +252,7 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     let counted = prometheus.query_until("wecom_verdicts_total > 0", &["errcode"], |answer| *answer == expected).await;
     assert_eq!(counted, expected);
 
-    // One duration per call, and those that ran out of time are no shorter than their timeout.
+    // One duration per call, and no call that timed out is shorter than its timeout.
     let one = |answer: &BTreeMap<Vec<String>, f64>| answer.values().next().copied();
     let asked = sender.binds_asked as f64;
     let count = "sum(wecom_upstream_duration_ms_count{event=\"bind\"})";
@@ -260,12 +260,12 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     assert_eq!(one(&counted), Some(asked));
     let long = "sum(wecom_upstream_duration_ms_count{event=\"bind\"}) \
                 - sum(wecom_upstream_duration_ms_bucket{event=\"bind\",le=\"250\"})";
-    let timed_out = 3.0; // with the one whose client left
+    let timed_out = 3.0; // including the one whose client disconnected
     assert!(one(&prometheus.query(long, &[]).await.unwrap()) >= Some(timed_out));
     let limits = prometheus.query("wecom_upstream_duration_ms_bucket{event=\"bind\"}", &["le"]).await.unwrap();
     assert!(limits.contains_key(&vec!["1000".to_owned()]) && limits.contains_key(&vec!["3000".to_owned()]));
 
-    // Nobody waits any more, and both workers took part.
+    // No duplicate is waiting any more, and both workers served requests.
     let waiting = prometheus.query("wecom_duplicates_waiting", &[]).await.unwrap();
     assert_eq!(one(&waiting), Some(0.0));
     let given = edge.envoy.connections_given().await.unwrap();
@@ -283,11 +283,11 @@ async fn every_panel_shows_data(prometheus: &Prometheus) {
     let names: BTreeSet<_> = prometheus.metric_names().await.into_iter().collect();
     for (title, expression) in panels() {
         for name in metrics_in(&expression) {
-            assert!(names.contains(&name), "{title}: nothing is called {name}");
+            assert!(names.contains(&name), "{title}: there is no metric {name}");
         }
         let expression =
             expression.replace("$__rate_interval", "1m").replace("$endpoint", ".*").replace("${datasource}", "");
-        // A quantile of nothing is NaN, a rate is known from the second scrape on.
+        // A quantile without data is NaN, and a rate needs two scrapes.
         let shown =
             prometheus.query_until(&expression, &[], |answer| answer.values().any(|value| value.is_finite())).await;
         assert!(shown.values().any(|value| value.is_finite()), "{title} shows nothing: {expression}");
@@ -298,9 +298,9 @@ async fn every_metric_of_the_alerts_exists(prometheus: &Prometheus) {
     let names: BTreeSet<_> = prometheus.metric_names().await.into_iter().collect();
     for (alert, expression) in alerts() {
         for name in metrics_in(&expression) {
-            // That one is there only where the configuration comes from a file: see live_change.rs.
+            // One exists only if the configuration comes from a file: see live_change.rs.
             let there = names.contains(&name) || name == crate::live_change::UPDATE_REJECTED;
-            assert!(there, "{alert}: nothing is called {name}");
+            assert!(there, "{alert}: there is no metric {name}");
         }
     }
 }
@@ -311,7 +311,7 @@ async fn the_url_that_make_run_prints_gives_the_metrics(envoy: &Envoy) {
     let path = path.split_whitespace().next().unwrap();
     let metrics = envoy.admin(&format!("/stats{path}")).await.unwrap().text();
     assert!(metrics.contains("wecom_callbacks_total{endpoint=\"lock\",event=\"bind\",outcome=\"bound\"}"), "{metrics}");
-    assert!(!metrics.contains("envoy_cluster"), "not the filter's alone");
+    assert!(!metrics.contains("envoy_cluster"), "there are metrics of Envoy's own");
 }
 
 #[test]
@@ -348,7 +348,7 @@ pub(crate) fn alerts() -> Vec<(String, String)> {
     rules().iter().map(|rule| (text(rule, "alert"), text(rule, "expr"))).collect()
 }
 
-/// Title and expression of everything that the dashboard draws.
+/// Title and expression of every query in the dashboard.
 fn panels() -> Vec<(String, String)> {
     let text = fs::read_to_string(repository().join("deploy/grafana/wecom-callbacks.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
@@ -361,7 +361,7 @@ fn panels() -> Vec<(String, String)> {
     targets.collect()
 }
 
-/// The names of metrics in an expression: ours and Envoy's all begin alike.
+/// The names of the metrics in an expression. All of them begin with `wecom_` or `envoy_`.
 fn metrics_in(expression: &str) -> Vec<String> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names: Vec<_> =

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testbed::backend::free_port;
 use testbed::envoy::repository;
+use testbed::waiting::PATIENCE;
 use testbed::wecom::Client;
 
 /// A running Prometheus. It ends when dropped.
@@ -23,7 +24,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes that admin interface of Envoy.
+    /// Starts one that scrapes Envoy's admin interface at that address.
     pub(crate) async fn scraping(admin: SocketAddr) -> Self {
         let folder = tempfile::Builder::new().prefix("prometheus-").tempdir().unwrap();
         let config = folder.path().join("prometheus.yml");
@@ -64,14 +65,14 @@ impl Prometheus {
             .collect())
     }
 
-    /// Repeats a query until its answer is the wanted one. After 20 s gives the last one, wanted or not.
+    /// Repeats a query until its answer is as wanted. After [`PATIENCE`] returns the last answer anyway.
     pub(crate) async fn query_until(
         &self,
         expression: &str,
         labels: &[&str],
         wanted: impl Fn(&BTreeMap<Vec<String>, f64>) -> bool,
     ) -> BTreeMap<Vec<String>, f64> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.query(expression, labels).await;
             match answer {
@@ -96,13 +97,13 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It holds nothing that is worth an end in order.
+        // Its data is thrown away, so it need not shut down cleanly.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Whether there is none to be had here, said aloud. Never in CI.
+/// Whether Prometheus is not installed, which is reported. In CI that is an error.
 pub(crate) fn is_missing() -> bool {
     let missing = ["prometheus", "promtool"].iter().any(|name| !program(name).is_file());
     if missing {
@@ -112,7 +113,7 @@ pub(crate) fn is_missing() -> bool {
     missing
 }
 
-/// What promtool says; it must end well.
+/// Runs promtool, which must succeed, and returns its output.
 pub(crate) fn promtool(arguments: &[&str]) -> String {
     let output = Command::new(program("promtool")).args(arguments).current_dir(repository()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();

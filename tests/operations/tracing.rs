@@ -1,5 +1,5 @@
-//! Traces, as envoy.yaml has them once the `#` are taken away: a real exporter, a test server for
-//! the collector.
+//! Traces with the commented-out lines of envoy.yaml: Envoy's real exporter, and a test server that
+//! plays the collector.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use testbed::envoy::{Bootstrap, repository, version};
 use testbed::waiting::until;
 use testbed::wecom::Event;
 
-/// What is read of an OTLP export request; its other fields are skipped.
+/// The fields of an OTLP export request that are needed here.
 mod otlp {
     use prost::Message;
 
@@ -70,7 +70,7 @@ fn spans(collector: &Backend) -> Vec<Span> {
         .collect()
 }
 
-/// The example with its commented lines taken in: those of code have no blank, or two, behind the `#`.
+/// The example with its commented-out code enabled: lines with no blank, or at least two, after the `#`.
 fn example_with_traces() -> String {
     let text = fs::read_to_string(repository().join("envoy.yaml")).unwrap();
     let lines = text.lines().map(|line| {
@@ -106,14 +106,14 @@ async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
     edge.send(&request).await.unwrap();
     edge.send(&account.seal(Event::bind("sn-forged")).forged()).await.unwrap();
 
-    // The upstream is told of the trace and of the request.
+    // The upstream gets the ids of the trace and of the request.
     let access = envoy.access_log_line(|line| line["req_id"] == "req-traced").await.unwrap();
     let asked = &backend.requests_for("sn-refused")[0];
     assert_eq!(asked.header_text("traceparent"), Some(traceparent.as_str()));
     assert_eq!(asked.header_text("tracestate"), Some("vendor=1"));
     assert_eq!(asked.header_text("x-request-id"), access["request_id"].as_str());
 
-    // The exporter collects for some seconds before it sends.
+    // The exporter buffers spans for some seconds.
     let exported = until("two spans were exported", async || spans(&collector).len() >= 2).await;
     exported.unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", spans(&collector), envoy.log()));
     let spans = spans(&collector);

@@ -1,7 +1,7 @@
-//! What a panic costs. None is reachable from input, so a module built with the feature `trap`
-//! panics when a header tells it to: the worker's virtual machine is dead. Whoever it was serving
-//! gets an answer that is no approval, the worker comes back by itself, the other one never stops,
-//! and the record of duplicates knows what it knew.
+//! What a panic in the filter costs. No input can cause one, so a module built with the feature `trap`
+//! panics when a header tells it to, which kills the worker's virtual machine. Requests in progress on
+//! that worker get an answer that is not an approval, the worker recovers by itself, the other worker
+//! is not affected, and the record of duplicates survives.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 
 const HEADER: &str = "x-trap";
 
-/// `max_stream_duration` in `envoy.yaml`, and time for a slow machine.
+/// `max_stream_duration` in `envoy.yaml`, plus a margin for slow machines.
 const ANSWER_LIMIT: Duration = Duration::from_secs(4 + 2);
 
-/// The worker that the traps are set on, and the other one.
+/// The worker that is made to panic, and the other one.
 const TRAPPED: usize = 0;
 const OTHER: usize = 1;
 
@@ -47,7 +47,7 @@ async fn a_panic_in_a_callback_of_the_request_costs_one_worker_for_a_moment() {
     edge.spring(unread("on_request_headers"), Edge::send_trapped).await;
     edge.spring(unread("on_request_body"), Edge::send_trapped).await;
     edge.spring(unread("on_request_trailers"), async |edge, request| {
-        // The connection ends up on the worker that has fewer.
+        // Envoy gives the new connection to the worker that has fewer.
         let body = request.body_bytes();
         let mut bytes = format!(
             "POST {PATH}?{} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{HEADER}: on_request_trailers\r\n\
@@ -61,7 +61,7 @@ async fn a_panic_in_a_callback_of_the_request_costs_one_worker_for_a_moment() {
         send_raw(edge.envoy.address(), &bytes).await.unwrap()
     })
     .await;
-    // By then the answer has been sent.
+    // The answer has been sent before `on_log` is called.
     let answered = Trap { callback: "on_log", verdict: true, asked: 1, retry: 0, asked_in_all: 1 };
     edge.spring(answered, Edge::send_trapped).await;
     edge.assert_nothing_else_panicked(4).await;
@@ -70,12 +70,12 @@ async fn a_panic_in_a_callback_of_the_request_costs_one_worker_for_a_moment() {
 #[tokio::test]
 async fn a_panic_in_a_callback_of_the_root_costs_one_worker_for_a_moment() {
     let mut edge = Edge::start().await;
-    // Claimed, so at most once has begun: no copy is ever asked about again.
+    // The bind is already on record, so its retry is never sent upstream.
     let claimed = |callback, asked| Trap { callback, verdict: false, asked, retry: 7, asked_in_all: asked };
     edge.spring(claimed("on_queue_ready", 0), Edge::send_trapped).await;
     edge.spring(claimed("on_http_call_response", 1), Edge::send_trapped).await;
     edge.spring(claimed("on_tick", 1), async |edge, mut request| {
-        // Time passes at any moment, so the trap is set once the bind waits.
+        // A tick may come at any time, so the trap is set only when the bind is waiting.
         request.headers.remove(HEADER);
         edge.backend.on_device("sn-on_tick", Behaviour::hang());
         let waiting = edge.sending(TRAPPED, &request);
@@ -88,16 +88,16 @@ async fn a_panic_in_a_callback_of_the_root_costs_one_worker_for_a_moment() {
     edge.assert_nothing_else_panicked(3).await;
 }
 
-/// A callback to panic in, and what becomes of the bind that set the trap off.
+/// A callback of the module to panic in, and what becomes of the bind that causes the panic.
 struct Trap {
     callback: &'static str,
-    /// Whether it is answered with its verdict; else with an error.
+    /// Whether the bind is answered with its verdict; otherwise with an error.
     verdict: bool,
-    /// How often the backend has been asked about it by then.
+    /// How often the backend has received the bind by then.
     asked: usize,
-    /// The verdict that WeCom's retry is given.
+    /// The verdict that WeCom's retry gets.
     retry: u32,
-    /// How often the backend has been asked after that.
+    /// How often the backend has received the bind after the retry.
     asked_in_all: usize,
 }
 
@@ -135,7 +135,8 @@ impl Edge {
         Self { fixture, clients, _spare: spare, reloads: 0 }
     }
 
-    /// Lets the trap panic in the midst of everything, by that way of sending, and looks what it cost.
+    /// Causes the panic with `send` while other callbacks are in progress on both workers, and asserts
+    /// what becomes of all of them.
     async fn spring(&mut self, trap: Trap, send: impl AsyncFnOnce(&Self, Request) -> Answer) {
         let Trap { callback, verdict, asked, retry, asked_in_all } = trap;
         let device_sn = format!("sn-{callback}");
@@ -166,7 +167,7 @@ impl Edge {
         assert_eq!(self.asked(&device_sn), asked, "{callback}");
         self.envoy.wait_for_log(&format!("the trap in {callback}")).await.unwrap();
 
-        // While the virtual machine is dead there are errors, and then verdicts again.
+        // Errors while the virtual machine is dead, then verdicts again.
         until("the worker served again", async || {
             let answer = self.send(TRAPPED, &self.account.seal(Event::bind("sn-next"))).await;
             assert!(answer.status == 503 || self.errcode(&answer) == Some(0), "{callback}: {answer:?}");
@@ -175,7 +176,7 @@ impl Edge {
         .await
         .unwrap();
         self.reloads += 1;
-        assert_eq!(self.reloads().await, self.reloads, "{callback}: only one worker had to begin anew");
+        assert_eq!(self.reloads().await, self.reloads, "{callback}: only one worker restarted");
 
         for worker in [TRAPPED, OTHER] {
             let answer = self.send(worker, &self.account.seal(&decided)).await;
@@ -189,13 +190,13 @@ impl Edge {
         let neighbour = neighbour.await.unwrap();
         assert_eq!(neighbour.status, 503, "{callback}: {neighbour:?}");
         assert!(neighbour.elapsed < ANSWER_LIMIT, "{callback}: {:?}", neighbour.elapsed);
-        assert_eq!(self.errcode(&copy.await.unwrap()), Some(7), "{callback}: the other worker waits in vain");
+        assert_eq!(self.errcode(&copy.await.unwrap()), Some(7), "{callback}: the other worker gets no verdict");
         for worker in [TRAPPED, OTHER] {
             assert_eq!(self.errcode(&self.send(worker, &self.account.seal(&waiting)).await), Some(7), "{callback}");
         }
         assert_eq!(self.asked("sn-waiting"), 1, "{callback}");
 
-        // What the other worker settles is told to a dead one, too, and nobody minds.
+        // The other worker's verdict is announced to the dead worker as well, which does no harm.
         assert_eq!(self.errcode(&first_elsewhere.await.unwrap()), Some(4), "{callback}");
         let copy = copy_of_elsewhere.await.unwrap();
         assert!(copy.status == 503 || self.errcode(&copy) == Some(4), "{callback}: {copy:?}");
@@ -248,7 +249,7 @@ impl Edge {
         stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success")).map(|(_, count)| count).sum()
     }
 
-    /// What `Envoy::assert_clean` insists on, the traps themselves aside.
+    /// Asserts what `Envoy::assert_clean` does, except for the panics that the test caused.
     async fn assert_nothing_else_panicked(&self, traps: usize) {
         let log = self.envoy.log();
         assert_eq!(log.matches("panicked").count(), traps, "{log}");
@@ -258,14 +259,14 @@ impl Edge {
     }
 }
 
-/// Traffic that goes on until it is stopped.
+/// Traffic that continues until it is stopped.
 struct Steady {
     stopping: Arc<AtomicBool>,
     task: JoinHandle<u32>,
 }
 
 impl Steady {
-    /// How many were served.
+    /// Stops it and returns how many binds were served.
     async fn stop(self) -> u32 {
         self.stopping.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
