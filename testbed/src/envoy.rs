@@ -702,7 +702,7 @@ pub fn version() -> Result<(u32, u32)> {
     // "/path/to/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL"
     let said = Command::new(program("ENVOY", "envoy")?).arg("--version").output()?.stdout;
     let said = String::from_utf8_lossy(&said);
-    let number = said.split("version: ").nth(1).and_then(|build| build.split('/').nth(1)).unwrap_or_default();
+    let number = said.rsplit("version: ").next().and_then(|build| build.split('/').nth(1)).unwrap_or_default();
     let mut numbers = number.split('.').map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok(*VERSION.get_or_init(|| (major, minor))),

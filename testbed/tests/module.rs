@@ -1,4 +1,5 @@
-//! A module that is older than its sources is refused.
+//! The module that Envoy loads: one that is older than its sources is refused, and its path may contain
+//! blanks.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -6,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use testbed::module::{check, ensure_up_to_date};
+use testbed::edge::Edge;
+use testbed::module::{built, check, ensure_up_to_date};
+use testbed::wecom::Event;
 
 /// A repository in a folder with a blank in its name: two sources, two test files, and a module that
 /// was built a minute after they were last changed.
@@ -124,4 +127,15 @@ fn a_module_in_another_place_only_has_to_exist() {
     let missing = repository.root().join("missing.wasm");
     let complaint = format!("{:#}", check(&missing).unwrap_err());
     assert!(complaint.starts_with(&format!("{} is missing: run `make build`", missing.display())), "{complaint}");
+}
+
+#[tokio::test]
+async fn envoy_loads_a_module_from_a_path_with_a_blank() {
+    let folder = tempfile::Builder::new().prefix("with blank ").tempdir().unwrap();
+    let module = folder.path().join("the filter.wasm");
+    fs::copy(built().unwrap(), &module).unwrap();
+    let edge = Edge::start_with(|bootstrap| bootstrap.module(&module)).await.unwrap();
+    let answer = edge.send(&edge.account.seal(Event::bind("sn"))).await.unwrap();
+    assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0));
+    edge.end().await.unwrap();
 }
