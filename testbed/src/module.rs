@@ -54,7 +54,8 @@ pub fn check(module: &Path) -> Result<()> {
     let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
     let result = checked.entry(module.to_path_buf()).or_insert_with(|| {
         let repository = repository();
-        let checked = match module.starts_with(repository.join("target")) {
+        let (real, target) = (fs::canonicalize(module), fs::canonicalize(repository.join("target")));
+        let checked = match real.is_ok_and(|real| target.is_ok_and(|target| real.starts_with(target))) {
             true => ensure_up_to_date(module, &repository),
             false => modified(module).map(drop),
         };
