@@ -66,7 +66,7 @@ impl<'p> Addressed<'p> {
     /// Begins with the headers. A GET ends here, as does what is wrong; a POST goes on to its body.
     pub fn begin(self, head: &Head<'_>, now_ms: u64) -> ControlFlow<Ended, Reading> {
         let printable = |value: &[u8]| std::str::from_utf8(value).ok().filter(|v| is_printable(v)).map(str::to_owned);
-        let context = Context {
+        let context = Box::new(Context {
             config: self.config,
             endpoint: self.endpoint,
             origin: Origin {
@@ -74,7 +74,7 @@ impl<'p> Addressed<'p> {
                 trace: head.trace.iter().filter_map(|(name, value)| Some((*name, printable(value)?))).collect(),
             },
             facts: Facts::UNKNOWN,
-        };
+        });
         let begun = match head.method {
             b"GET" => context.verify_url(self.query, now_ms).map(Err),
             b"POST" => context.expect_body(self.query, head).map(Ok),
@@ -121,7 +121,7 @@ impl<'a> Head<'a> {
 
 /// The headers of a POST are in, its body is not.
 pub struct Reading {
-    context: Context,
+    context: Box<Context>,
     query: SignedQuery,
     first_byte_by_ms: Option<u64>,
 }
@@ -167,7 +167,7 @@ impl Reading {
 
 /// An authentic callback that is to be claimed.
 pub struct Claiming {
-    context: Context,
+    context: Box<Context>,
     callback: Authentic,
 }
 
@@ -196,21 +196,16 @@ impl Claiming {
         match claim {
             Claim::Won(ticket) => {
                 let (job, sealer) = Job::new(Rc::clone(&context.endpoint), callback, &context.origin);
-                let role = Role::First;
-                Claimed::Call {
-                    ticket,
-                    job,
-                    waiting: Waiting { context, sealer, until_ms: until_ms(CALL_GRACE_MS), role },
-                }
+                let waiting = Waiting { context, sealer, until_ms: until_ms(CALL_GRACE_MS), role: Role::First };
+                Claimed::Call { ticket, job, waiting }
             }
             Claim::InFlight { key, announced } => {
-                let (_, sealer) = callback.into_parts();
-                let role = Role::Copy { announced };
+                let (sealer, role) = (callback.into_sealer(), Role::Copy { announced });
                 Claimed::Wait { key, waiting: Waiting { context, sealer, until_ms: until_ms(0), role } }
             }
-            Claim::Settled(reply) => Claimed::Ended(context.answer(callback.into_parts().1, reply, Outcome::Duplicate)),
-            Claim::Full => Claimed::Ended(context.fail(callback.into_parts().1, Outcome::RecordFull)),
-            Claim::Unavailable => Claimed::Ended(context.fail(callback.into_parts().1, Outcome::RecordUnavailable)),
+            Claim::Settled(reply) => Claimed::Ended(context.answer(callback.into_sealer(), reply, Outcome::Duplicate)),
+            Claim::Full => Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordFull)),
+            Claim::Unavailable => Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordUnavailable)),
         }
     }
 
@@ -243,7 +238,7 @@ pub enum Claimed {
 
 /// A callback whose record has a call in flight: its own, or that of the first of its copies.
 pub struct Waiting {
-    context: Context,
+    context: Box<Context>,
     sealer: Sealer,
     until_ms: u64,
     role: Role,
@@ -298,7 +293,7 @@ impl Waiting {
 
 /// A callback that has ended, and what is to be answered, not sealed yet.
 pub struct Ended {
-    context: Context,
+    context: Box<Context>,
     outcome: Outcome,
     reason: Cow<'static, str>,
     content: Content,
@@ -427,7 +422,7 @@ impl Context {
     }
 
     /// Ends an authenticated callback with a reply. Nothing that is not a verdict answers a bind.
-    fn answer(self, sealer: Sealer, reply: Reply, outcome: Outcome) -> Ended {
+    fn answer(self: Box<Self>, sealer: Sealer, reply: Reply, outcome: Outcome) -> Ended {
         let event = self.facts.event;
         // Under one id, but about another callback: it says nothing about this one.
         let outcome = if outcome.applies_to(event) { outcome } else { Outcome::UpstreamReply };
@@ -438,18 +433,18 @@ impl Context {
     }
 
     /// Ends an authenticated callback about which nobody decided.
-    fn fail(self, sealer: Sealer, outcome: Outcome) -> Ended {
+    fn fail(self: Box<Self>, sealer: Sealer, outcome: Outcome) -> Ended {
         self.answer(sealer, Reply::Failed, outcome)
     }
 
-    fn answer_bind(self, sealer: Sealer, verdict: Option<Verdict>, outcome: Outcome) -> Ended {
+    fn answer_bind(self: Box<Self>, sealer: Sealer, verdict: Option<Verdict>, outcome: Outcome) -> Ended {
         let reason = if verdict.is_none() { failed(outcome) } else { "".into() };
         let verdict = verdict.unwrap_or_else(Verdict::fail_closed);
         let plaintext = verdict.to_json().into();
         self.end(outcome, reason, Content::Sealed { plaintext, sealer, errcode: Some(verdict.errcode()) })
     }
 
-    fn answer_other(self, sealer: Sealer, relayed: Option<Relayed>, outcome: Outcome) -> Ended {
+    fn answer_other(self: Box<Self>, sealer: Sealer, relayed: Option<Relayed>, outcome: Outcome) -> Ended {
         let sealed = |plaintext| Content::Sealed { plaintext, sealer, errcode: None };
         match relayed {
             Some(Relayed::Success) => self.end(outcome, "", Content::Plain(b"success".to_vec())),
@@ -462,19 +457,19 @@ impl Context {
     }
 
     /// Ends a request that is no callback of ours, or not yet known to be one.
-    fn reject(self, rejection: Rejection) -> Ended {
+    fn reject(self: Box<Self>, rejection: Rejection) -> Ended {
         self.end(rejection.outcome, rejection.reason, Content::Error)
     }
 
-    fn end(self, outcome: Outcome, reason: impl Into<Cow<'static, str>>, content: Content) -> Ended {
+    fn end(self: Box<Self>, outcome: Outcome, reason: impl Into<Cow<'static, str>>, content: Content) -> Ended {
         Ended { context: self, outcome, reason: reason.into(), content }
     }
 
-    fn gone(self) -> Report {
+    fn gone(self: Box<Self>) -> Report {
         self.report(Outcome::ClientGone, "the client left before its answer".into())
     }
 
-    fn report(self, outcome: Outcome, reason: Cow<'static, str>) -> Report {
+    fn report(self: Box<Self>, outcome: Outcome, reason: Cow<'static, str>) -> Report {
         Report { endpoint: self.endpoint, facts: self.facts, outcome, reason }
     }
 }

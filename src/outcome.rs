@@ -45,9 +45,31 @@ macro_rules! outcomes {
             /// All of them, in the order of the table.
             pub const ALL: [Self; [$($word),*].len()] = [$(Self::$name),*];
 
-            const fn row(self) -> (&'static str, Kind, Level, Of) {
+            /// The word.
+            pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$name => ($word, $kind, Level::$level, Of::$of),)*
+                    $(Self::$name => $word,)*
+                }
+            }
+
+            /// What kind of answer it asks for.
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Self::$name => $kind,)*
+                }
+            }
+
+            /// How loud the log is about it: debug for what was served and for the noise of scanners,
+            /// a warning for what was refused or failed.
+            pub const fn level(self) -> Level {
+                match self {
+                    $(Self::$name => Level::$level,)*
+                }
+            }
+
+            const fn of(self) -> Of {
+                match self {
+                    $(Self::$name => Of::$of,)*
                 }
             }
         }
@@ -112,25 +134,9 @@ outcomes! {
 }
 
 impl Outcome {
-    /// The word.
-    pub const fn name(self) -> &'static str {
-        self.row().0
-    }
-
-    /// What kind of answer it asks for.
-    pub const fn kind(self) -> Kind {
-        self.row().1
-    }
-
-    /// How loud the log is about it: debug for what was served and for the noise of scanners, a
-    /// warning for what was refused or failed.
-    pub const fn level(self) -> Level {
-        self.row().2
-    }
-
     /// Whether a callback of that type can end so.
     pub const fn applies_to(self, event: EventType) -> bool {
-        match self.row().3 {
+        match self.of() {
             Of::Binds => matches!(event, EventType::Bind),
             Of::AllButBinds => !matches!(event, EventType::Bind),
             Of::Unread => matches!(event, EventType::Other),

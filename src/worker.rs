@@ -224,7 +224,7 @@ impl<H: Host> Worker<H> {
         while let Some(message) = self.host.receive(*queue) {
             match Notice::decode(&message) {
                 Some(Notice::JobWaits) => self.make_calls(),
-                Some(Notice::Settled(key, reply)) => self.settled_elsewhere(key, &reply),
+                Some(Notice::Settled(key, reply)) => self.tell(key, &reply, None, self.host.now_ms()),
                 None => {}
             }
         }
@@ -284,21 +284,20 @@ impl<H: Host> Worker<H> {
             Err(NotConcluded::Superseded) => return,
         }
         let told = record::kept(&conclusion.reply);
-        let waiting = self.streams.borrow_mut().take_waiting(key);
-        for (id, waiting) in waiting {
-            self.count_end_of_wait(waiting.is_copy());
-            let ended = if id == first { waiting.concluded(conclusion.clone()) } else { waiting.settled(told.clone()) };
-            self.answer(id, ended, now_ms);
-        }
+        self.tell(key, &told, Some((first, conclusion)), now_ms);
     }
 
-    /// Tells every stream of this worker that waits for a record how the call of another worker ended.
-    fn settled_elsewhere(&self, key: RecordKey, reply: &Reply) {
-        let now_ms = self.host.now_ms();
+    /// Tells every stream of this worker that waits for a record how its call has ended; if the call
+    /// was made here, the stream that it was made for is told its conclusion.
+    fn tell(&self, key: RecordKey, reply: &Reply, mut own: Option<(StreamId, Conclusion)>, now_ms: u64) {
         let waiting = self.streams.borrow_mut().take_waiting(key);
         for (id, waiting) in waiting {
             self.count_end_of_wait(waiting.is_copy());
-            self.answer(id, waiting.settled(reply.clone()), now_ms);
+            let ended = match own.take_if(|(first, _)| *first == id) {
+                Some((_, conclusion)) => waiting.concluded(conclusion),
+                None => waiting.settled(reply.clone()),
+            };
+            self.answer(id, ended, now_ms);
         }
     }
 

@@ -136,6 +136,11 @@ impl Authentic {
     pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Sealer) {
         (self.0.message, self.0.sealer)
     }
+
+    /// The sealer of its reply, where the message is no longer needed.
+    pub fn into_sealer(self) -> Sealer {
+        self.0.sealer
+    }
 }
 
 /// The message is no callback.

@@ -98,14 +98,20 @@ pub enum QueryError {
 
 /// The decoded values of the named parameters, each of which must be there exactly once.
 fn parameters<const N: usize>(query: &[u8], names: [&'static str; N]) -> Result<[Vec<u8>; N], QueryError> {
-    let mut values: [Option<Vec<u8>>; N] = [const { None }; N];
+    let mut values = [const { None }; N];
+    find_parameters(query, &names, &mut values)?;
+    Ok(values.map(Option::unwrap_or_default)) // all are there
+}
+
+/// Fills in the value of each name.
+fn find_parameters(query: &[u8], names: &[&'static str], values: &mut [Option<Vec<u8>>]) -> Result<(), QueryError> {
     for pair in query.split(|&b| b == b'&') {
         let mut halves = pair.splitn(2, |&b| b == b'=');
         let name = halves.next().unwrap_or_default();
         let value = halves.next().unwrap_or_default();
         // A name may be encoded too; one that cannot be decoded is none of ours.
         let Some(name) = percent_decode(name) else { continue };
-        for (wanted, slot) in names.iter().zip(&mut values) {
+        for (wanted, slot) in names.iter().zip(&mut *values) {
             if wanted.as_bytes() != name {
                 continue;
             }
@@ -115,11 +121,10 @@ fn parameters<const N: usize>(query: &[u8], names: [&'static str; N]) -> Result<
             *slot = Some(percent_decode(value).ok_or(QueryError::Malformed(wanted))?);
         }
     }
-    let mut found = [const { Vec::new() }; N];
-    for ((wanted, value), slot) in names.iter().zip(values).zip(&mut found) {
-        *slot = value.ok_or(QueryError::Missing(wanted))?;
+    match names.iter().zip(values).find(|(_, value)| value.is_none()) {
+        Some((missing, _)) => Err(QueryError::Missing(missing)),
+        None => Ok(()),
     }
-    Ok(found)
 }
 
 /// Undoes percent-encoding, once. A literal `+` stays one. `None` if an escape is malformed.

@@ -14,6 +14,16 @@ pub(super) enum Stage {
     Waiting(RecordKey, Waiting),
 }
 
+impl Stage {
+    /// The record that it waits for.
+    fn record(&self) -> Option<RecordKey> {
+        match self {
+            Self::Reading(_) => None,
+            Self::Waiting(key, _) => Some(*key),
+        }
+    }
+}
+
 /// All streams of a worker. What the index by record says follows from the stages, and only the
 /// methods here change either.
 #[derive(Default)]
@@ -25,24 +35,19 @@ pub(super) struct Streams {
 impl Streams {
     /// Adds a stream, or takes it to another stage.
     pub(super) fn insert(&mut self, id: StreamId, stage: Stage) {
-        self.take(id);
-        if let Stage::Waiting(key, _) = &stage {
-            self.by_record.entry(*key).or_default().push(id);
+        let key = stage.record();
+        if let Some(before) = self.stages.insert(id, stage) {
+            self.forget_record(id, before.record());
         }
-        self.stages.insert(id, stage);
+        if let Some(key) = key {
+            self.by_record.entry(key).or_default().push(id);
+        }
     }
 
     /// Takes a stream out.
     pub(super) fn take(&mut self, id: StreamId) -> Option<Stage> {
         let stage = self.stages.remove(&id)?;
-        if let Stage::Waiting(key, _) = &stage
-            && let Some(ids) = self.by_record.get_mut(key)
-        {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_record.remove(key);
-            }
-        }
+        self.forget_record(id, stage.record());
         Some(stage)
     }
 
@@ -75,5 +80,15 @@ impl Streams {
             Stage::Waiting(_, waiting) => waiting.is_due(now_ms),
         });
         due.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes a stream out of the index.
+    fn forget_record(&mut self, id: StreamId, key: Option<RecordKey>) {
+        let Some(key) = key else { return };
+        let Some(ids) = self.by_record.get_mut(&key) else { return };
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
+            self.by_record.remove(&key);
+        }
     }
 }
