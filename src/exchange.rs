@@ -380,7 +380,7 @@ impl Context {
     /// The headers of a POST.
     fn expect_body(&self, query: &[u8], head: &Head<'_>) -> Result<SignedQuery, Rejection> {
         let query = SignedQuery::parse(query)?;
-        // Digits beyond any number are too large as well; what is no length at all, Envoy refuses.
+        // Digits beyond any number are too large as well; Envoy itself refuses what is not a length.
         let limit = u64::try_from(self.config.max_body_bytes()).unwrap_or(u64::MAX);
         let announced = head.content_length.filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit));
         let announced = announced.and_then(|text| std::str::from_utf8(text).ok());
@@ -456,7 +456,7 @@ impl Context {
         }
     }
 
-    /// Ends a request that is no callback of ours, or not yet known to be one.
+    /// Ends a request that is not one of our callbacks, or not yet known to be.
     fn reject(self: Box<Self>, rejection: Rejection) -> Ended {
         self.end(rejection.outcome, rejection.reason, Content::Error)
     }
@@ -466,7 +466,7 @@ impl Context {
     }
 
     fn gone(self: Box<Self>) -> Report {
-        self.report(Outcome::ClientGone, "the client left before its answer".into())
+        self.report(Outcome::ClientGone, "the client left before it was answered".into())
     }
 
     fn report(self: Box<Self>, outcome: Outcome, reason: Cow<'static, str>) -> Report {

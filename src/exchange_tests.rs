@@ -377,7 +377,7 @@ fn what_is_not_authentic_is_refused() {
     assert_eq!(reason(bind_with("/base_info/createtime", json!(null)), 403, "stale"), "createtime is missing");
     assert_eq!(
         reason(bind_with("/base_info/createtime", json!("1658332800")), 403, "stale"),
-        "createtime is no unsigned integer"
+        "createtime is not an unsigned integer"
     );
     for age in [NOW - 600, NOW + 600] {
         goes_on(bind_with("/base_info/createtime", json!(age)).complete());

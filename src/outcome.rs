@@ -15,7 +15,7 @@ pub enum Kind {
     /// Authenticated, but nobody decided: the type's own refusal, encrypted, where it has one;
     /// else this status.
     Failed(u32),
-    /// Not authenticated, or no callback: this status and a body that says the word.
+    /// Not authenticated, or not a callback: this status and a body that says the word.
     Rejected(u32),
     /// Nobody is left to be answered.
     Unanswered,
@@ -31,8 +31,8 @@ enum Of {
     All,
 }
 
-/// Makes the enum, the list of its values and the table from one list: an outcome that stands in
-/// one of them only does not compile.
+/// Makes the enum, the list of its values and the table from one list: an outcome that is
+/// missing from one of them does not compile.
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $kind:expr, $level:ident, $of:ident;)*) => {
         /// How a callback ended.
@@ -96,7 +96,7 @@ outcomes! {
     UpstreamTimeout = "upstream_timeout", Kind::Failed(503), Warn, All;
     /// The upstream answered with another status than 2xx.
     UpstreamStatus = "upstream_status", Kind::Failed(503), Warn, All;
-    /// The upstream's 2xx is no answer: HTML, broken JSON, wrong types, too large, cut off.
+    /// The upstream's 2xx is not an answer: HTML, broken JSON, wrong types, too large, cut off.
     UpstreamReply = "upstream_reply", Kind::Failed(503), Warn, All;
     /// No answer was there by the callback's own deadline.
     Deadline = "deadline", Kind::Failed(503), Warn, All;
@@ -111,7 +111,7 @@ outcomes! {
     BadMethod = "bad_method", Kind::Rejected(405), Debug, Unread;
     /// A query parameter is missing, repeated or malformed.
     BadQuery = "bad_query", Kind::Rejected(400), Debug, Unread;
-    /// The body is no envelope, or there is none.
+    /// The body is not an envelope, or there is none.
     BadEnvelope = "bad_envelope", Kind::Rejected(400), Debug, Unread;
     /// The body is larger than `max_body_bytes`.
     BodyTooLarge = "body_too_large", Kind::Rejected(413), Debug, Unread;
@@ -125,11 +125,11 @@ outcomes! {
     BadCiphertext = "bad_ciphertext", Kind::Rejected(403), Warn, Unread;
     /// It opened, but is addressed to another receive id.
     BadReceiveId = "bad_receive_id", Kind::Rejected(403), Warn, All;
-    /// The message is no callback.
+    /// The message is not a callback.
     NotACallback = "not_a_callback", Kind::Rejected(400), Warn, Unread;
     /// A URL verification whose echo is not 1 to 64 digits.
     NotAnEcho = "not_an_echo", Kind::Rejected(403), Warn, Unread;
-    /// The client left, or Envoy ended the request by itself, before there was an answer.
+    /// The client left, or Envoy itself ended the request, before there was an answer.
     ClientGone = "client_gone", Kind::Unanswered, Warn, All;
 }
 

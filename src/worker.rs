@@ -65,7 +65,7 @@ impl<H: Host> Root<H> {
             Some(Shared { records, .. }) if records.capacity() != dedup.capacity() => host.log(
                 Level::Warn,
                 format_args!(
-                    "dedup.capacity: stays {} until Envoy starts anew, as the table exists already",
+                    "dedup.capacity: stays {} until Envoy restarts, as the table already exists",
                     records.capacity()
                 ),
             ),
@@ -349,7 +349,7 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// Answers a stream. Of one that the host no longer knows, there is nothing to say or to count.
+    /// Answers a stream. One that the host no longer knows is neither counted nor logged.
     fn answer(&self, id: StreamId, ended: Ended, now_ms: u64) {
         if ended.outcome() == Outcome::NoBody && !self.body_seen.get() {
             self.host.log(

@@ -86,7 +86,7 @@ impl Endpoint {
         &self.name
     }
 
-    /// Ids accepted behind a message that is POSTed.
+    /// Ids accepted at the end of a POSTed message.
     pub fn receive_ids(&self) -> &[String] {
         &self.receive_ids
     }

@@ -97,8 +97,8 @@ impl Ticket {
 /// Why a claim was neither settled nor released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotConcluded {
-    /// The record is no longer this claim's, as after a leap of the clock. Nobody is to be told,
-    /// since who waits under the key waits for another call.
+    /// The record is no longer this claim's, as after a leap of the clock. Nobody is told,
+    /// since whoever waits under the key waits for another call.
     #[error("the record is another claim's")]
     Superseded,
     /// The store could not be read or written. The claim stays in flight, so that copies fail closed.

@@ -177,7 +177,7 @@ impl Set {
     }
 }
 
-/// An entry as it lies in its set.
+/// An entry, as bytes of its set.
 struct Slot<'a> {
     hash: &'a [u8; HASH_LEN],
     expires: u32,

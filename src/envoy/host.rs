@@ -2,7 +2,7 @@
 //!
 //! The functions of `proxy_wasm::hostcalls` return a `Result` and still panic on any status they
 //! do not expect. Two of those a stranger can cause: reading a single header of a callout that
-//! died, and reading a header as `String` that is no UTF-8. What is used here, on Envoy 1.36 and
+//! died, and reading a header as `String` that is not UTF-8. What is used here, on Envoy 1.36 and
 //! later, returns for everything that happens; a call that `envoy.yaml` does not allow may panic.
 
 use std::fmt;
@@ -58,14 +58,14 @@ impl Host for Envoy {
         }
         for (name, value) in report.filter_state() {
             if hostcalls::set_property(vec![name], Some(value.as_bytes())).is_err() {
-                log::error!("Envoy did not take {name}");
+                log::error!("Envoy refused the filter state {name}");
             }
         }
         // Never from `on_log` or `on_done`: that ends the process. A request that ends has no answer.
         if let Some(Answer { status, headers, body }) = answer
             && hostcalls::send_http_response(*status, headers.to_vec(), Some(body)).is_err()
         {
-            log::error!("Envoy did not take an answer");
+            log::error!("Envoy refused an answer");
         }
         true
     }
@@ -151,7 +151,7 @@ pub(super) fn open_queue(name: &str) -> Option<Listener> {
 /// Has `on_tick` called that often.
 pub(super) fn tick_every(period: Duration) {
     if hostcalls::set_tick_period(period).is_err() {
-        log::error!("Envoy did not take the tick period");
+        log::error!("Envoy refused the tick period");
     }
 }
 

@@ -98,8 +98,8 @@ impl Callback {
         &self.content
     }
 
-    /// Checks what the message says about itself: the ids in it against the receive id behind it,
-    /// and when it was made.
+    /// Checks what the message says about itself: its ids against the receive id at its end, and
+    /// when it was made.
     ///
     /// # Errors
     /// [`NotAuthentic`] says which of the two does not hold.
@@ -143,16 +143,16 @@ impl Authentic {
     }
 }
 
-/// The message is no callback.
+/// The message is not a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the message is no object with one event or command type")]
+#[error("the message is not a JSON object with exactly one event or command type")]
 pub struct NotACallback;
 
 /// Why a callback contradicts its own envelope, or the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotAuthentic {
     /// `base_info` names other ids than the receive id.
-    #[error("base_info names another id than the receive id")]
+    #[error("base_info names an id other than the receive id")]
     OtherId,
     /// `createtime` is not fresh.
     #[error(transparent)]
@@ -183,7 +183,7 @@ pub enum Createtime {
     Missing,
     /// There.
     At(u64),
-    /// There, but no unsigned integer.
+    /// There, but not an unsigned integer.
     Malformed,
 }
 
@@ -191,8 +191,8 @@ impl Content {
     /// Reads a decrypted message.
     ///
     /// # Errors
-    /// [`NotACallback`] if it is no JSON object with one event or command type: the answers of URL
-    /// verifications and our own replies, sent back to us, end here.
+    /// [`NotACallback`] if it is not a JSON object with exactly one event or command type. Answers
+    /// to URL verifications, and our own replies sent back to us, end here.
     pub fn parse(message: &[u8]) -> Result<Self, NotACallback> {
         let Object(message) = serde_json::from_slice::<Object<Message>>(message).map_err(|_| NotACallback)?;
         let event_name = match (message.event, message.command) {
@@ -218,9 +218,9 @@ impl Content {
         })
     }
 
-    /// Whether the ids inside the message allow for the receive id behind it: on a model's URL
-    /// that is the model's id, on the generic URL the provider's corpid. A message that names
-    /// neither says nothing against it.
+    /// Whether the ids in the message agree with the receive id at its end: on a model's URL that is
+    /// the model's id, on the generic URL the provider's corpid. A message that names neither
+    /// agrees with any.
     pub fn agrees_with(&self, receive_id: &str) -> bool {
         let ids = [&self.model_id, &self.service_corpid];
         let mut named = ids.into_iter().flatten().peekable();

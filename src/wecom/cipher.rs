@@ -1,11 +1,11 @@
-//! The cipher: how a message lies inside its ciphertext (documents 90968 and 91144).
+//! The cipher: how a message is framed inside its ciphertext (documents 90968 and 91144).
 //!
 //! ```text
 //! random (16) | length of message, u32 big-endian | message | receive id | padding (1 to 32)
 //! ```
 //!
 //! under AES-256-CBC with the first half of the key as IV, padded to a multiple of 32 bytes.
-//! There is no authentication in it: that is the signature's part, checked before.
+//! It does not authenticate anything: the signature does, and is checked first.
 
 use aes::Aes256;
 use aes::cipher::block_padding::NoPadding;
@@ -51,7 +51,7 @@ impl Ciphertext {
 pub struct Plaintext {
     /// The message, byte for byte; wiped on drop.
     pub message: Zeroizing<Vec<u8>>,
-    /// Whom it is addressed to: everything behind the message.
+    /// Whom it is addressed to: everything after the message.
     pub receive_id: Vec<u8>,
 }
 

@@ -11,21 +11,21 @@ use super::cipher::Ciphertext;
 /// Takes the ciphertext out of a request's body.
 ///
 /// The key is `encrypt` or `Encrypt`; both, or one twice, only with the same value. All other
-/// keys are ignored: `tousername` stands outside the signature and proves nothing.
+/// keys are ignored: `tousername` is not signed and proves nothing.
 ///
 /// # Errors
-/// [`EnvelopeError`], also if what is there is no [`Ciphertext`].
+/// [`EnvelopeError`], also if the string is not a [`Ciphertext`].
 pub fn parse_request(body: &[u8]) -> Result<Ciphertext, EnvelopeError> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     let Encrypt(text) = serde_json::from_slice(body).map_err(|_| EnvelopeError::Json)?;
     Ciphertext::parse(text).ok_or(EnvelopeError::Ciphertext)
 }
 
-/// Why a body is no envelope.
+/// Why a body is not an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EnvelopeError {
     /// Not a JSON object with one string `encrypt`.
-    #[error("the body is no JSON object with one string encrypt")]
+    #[error("the body is not a JSON object with one string under encrypt")]
     Json,
     /// `encrypt` is not canonical base64 of a positive multiple of 32 bytes.
     #[error("encrypt is not canonical base64 of a multiple of 32 bytes")]

@@ -23,7 +23,7 @@ impl Freshness {
         self.limit == 0
     }
 
-    /// Checks the time, in Unix seconds, that stands in the field of that name.
+    /// Checks the time in a field, in Unix seconds.
     ///
     /// # Errors
     /// [`Stale::Far`] if it is further from now than the limit, in either direction.
@@ -43,11 +43,11 @@ pub enum Stale {
     /// It is too far from now.
     #[error("{field} is {distance} s {direction} the clock, more than {limit} s")]
     Far {
-        /// The field that it stands in.
+        /// The field's name.
         field: &'static str,
         /// How far from now it is, in seconds.
         distance: u64,
-        /// Whether it is behind or ahead of the clock.
+        /// Which side of the clock it is on.
         direction: &'static str,
         /// The largest distance allowed, in seconds.
         limit: u64,
@@ -55,8 +55,8 @@ pub enum Stale {
     /// It is not there, in a message that must have it.
     #[error("createtime is missing")]
     Missing,
-    /// It is no time.
-    #[error("createtime is no unsigned integer")]
+    /// It is not a time.
+    #[error("createtime is not an unsigned integer")]
     Malformed,
 }
 

@@ -21,7 +21,7 @@ pub struct SignedQuery {
 }
 
 impl SignedQuery {
-    /// Reads the query of a POST: everything behind `?`, still percent-encoded.
+    /// Reads the query of a POST: everything after `?`, still percent-encoded.
     ///
     /// # Errors
     /// [`QueryError`] names the parameter that is missing, repeated or of the wrong shape.
@@ -109,7 +109,7 @@ fn find_parameters(query: &[u8], names: &[&'static str], values: &mut [Option<Ve
         let mut halves = pair.splitn(2, |&b| b == b'=');
         let name = halves.next().unwrap_or_default();
         let value = halves.next().unwrap_or_default();
-        // A name may be encoded too; one that cannot be decoded is none of ours.
+        // A name may be encoded too; one that cannot be decoded is not ours.
         let Some(name) = percent_decode(name) else { continue };
         for (wanted, slot) in names.iter().zip(&mut *values) {
             if wanted.as_bytes() != name {
