@@ -15,7 +15,8 @@ PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap run demo check-config test fuzz check clean \
-	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny setup-fuzz
+	setup setup-envoy setup-func-e setup-npm setup-prometheus \
+	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,10 +43,10 @@ test: build build-trap setup ## Run all tests, natively, against a real Envoy, a
 	$(PROGRAMS) NODE_PATH=$(TOOLS)/node_modules $(CARGO) test --workspace
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 
-fuzz: setup-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
+fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
 
-check: setup-deny ## Hold format, lints and dependencies against their rules
+check: setup-cargo-deny ## Hold format, lints and dependencies against their rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings
@@ -56,6 +57,8 @@ clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
 
 # Each does nothing when its work is done.
-setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen
-setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen setup-deny setup-fuzz:
+setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen-test-runner
+setup-envoy setup-func-e setup-npm setup-prometheus:
 	@tools/$@.sh
+setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz:
+	@tools/cargo-tool.sh $(@:setup-%=%)

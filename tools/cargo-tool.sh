@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Puts a program of crates.io at target/tools/bin, unless it is there in the right version:
+#
+#   tools/cargo-tool.sh cargo-deny
+#
+# A program of that version in PATH is linked; otherwise it is built, which takes minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "cargo-tool: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# The table: what is built, the versions that will do (a pattern), and the crate it is part of.
+describe() {
+  crate=$program
+  case $program in
+    cargo-deny)
+      # For `make check`: holds the dependencies against deny.toml. The newest release is of no use
+      # here, since the format of deny.toml changes with it.
+      version=0.20.2 accepted='0.20.*' ;;
+    cargo-fuzz)
+      # For `make fuzz`. No nightly compiler is needed: without a sanitizer cargo-fuzz asks for
+      # nothing that the stable one does not have.
+      version=0.13.2 accepted=$version ;;
+    wasm-bindgen-test-runner)
+      # For `make test`: runs the protocol tests, compiled to Wasm, under Node. Its version must be
+      # exactly that of the wasm-bindgen crate in Cargo.lock.
+      command -v node >/dev/null || die "$program needs Node 20 or later"
+      crate=wasm-bindgen-cli
+      version=$(locked wasm-bindgen) accepted=$version
+      [[ -n $version ]] || die "Cargo.lock names no wasm-bindgen" ;;
+    *)
+      die "no such tool: '$program'" ;;
+  esac
+}
+
+locked() {
+  awk -v crate="\"$1\"" '$1 == "name" { name = $3 } $1 == "version" && name == crate { gsub(/"/, "", $3); print $3 }' Cargo.lock
+}
+
+is_accepted() {
+  local answer
+  answer=$("$1" --version 2>/dev/null) || return 1
+  # shellcheck disable=SC2053 # a pattern
+  [[ ${answer##* } == $accepted ]]
+}
+
+build() {
+  cargo install "$@" --force --no-track --root target/tools --bin "$program" "$crate@$version" </dev/null
+}
+
+program=${1:-}
+describe
+mkdir -p target/tools/bin
+own=target/tools/bin/$program
+! is_accepted "$own" || exit 0
+
+if found=$(command -v "$program") && is_accepted "$found"; then
+  ln -sfn "$found" "$own"
+  exit 0
+fi
+say "building $program $version"
+# It runs for seconds, so its build is what counts.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+# A target folder of its own: the shared one may be locked by another build.
+export CARGO_TARGET_DIR=target/tools/build-$program
+# A registry's mirror may lag behind the lock file that the crate brings along.
+build --locked || { say "not with its own lock file; again without"; build; }
+rm -rf "$CARGO_TARGET_DIR"
