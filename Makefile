@@ -46,11 +46,16 @@ test: build build-trap setup ## Run all tests, natively, against a real Envoy, a
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
 
-check: setup-cargo-deny ## Hold format, lints and dependencies against their rules
+check: setup-cargo-deny ## Check lock files, format, lints, documentation and dependencies
+	$(CARGO) metadata --locked --format-version 1 >/dev/null
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings
 	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib -- -D warnings
+	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib --features trap -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" tools/cargo-wasm.sh doc --target wasm32-wasip1 --lib --no-deps --document-private-items
 	tools/check-dependencies.sh
 
 clean: ## Remove what was built, but keep target/tools
