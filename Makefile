@@ -40,9 +40,14 @@ check-config: ## Check a configuration without Envoy: make check-config FILE=env
 	@$(CARGO) run --quiet --example check_config -- $(FLAGS) "$(or $(FILE),envoy.yaml)"
 
 # The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
-test: build build-trap setup ## Run all tests, natively, against a real Envoy, and in a Wasm engine
+# With TEST only a part of all this; tools/test.sh says which.
+test: build build-trap setup ## Run all tests; TEST=wasm, TEST=SUITE or TEST=PART_OF_A_NAME runs some
+ifdef TEST
+	$(PROGRAMS) NODE_PATH="$(TOOLS)/node_modules" CARGO="$(CARGO)" tools/test.sh "$(TEST)"
+else
 	$(PROGRAMS) NODE_PATH="$(TOOLS)/node_modules" $(CARGO) test --workspace
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
+endif
 
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
