@@ -15,9 +15,9 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap run demo check-config test fuzz check clean \
+.PHONY: help build build-trap run demo check-config test coverage fuzz check clean \
 	setup setup-envoy setup-func-e setup-npm setup-prometheus \
-	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz
+	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ else
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 endif
 
+# Not part of the gate, where `make test` runs the same tests.
+coverage: setup-cargo-llvm-cov ## Measure what the native tests reach; needs COVERAGE_LINES (95) per cent
+	tools/coverage.sh
+
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
 
@@ -71,5 +75,5 @@ clean: ## Remove what was built, but keep target/tools
 setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen-test-runner
 setup-envoy setup-func-e setup-npm setup-prometheus:
 	@tools/$@.sh
-setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz:
+setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

@@ -12,7 +12,7 @@ die() { say "$@"; exit 1; }
 
 # The table: what is built, the versions that will do (a pattern), and the crate it is part of.
 describe() {
-  crate=$program
+  crate=$program asked=(--version)
   case $program in
     cargo-deny)
       # For `make check`: holds the dependencies against deny.toml. The newest release is of no use
@@ -22,6 +22,9 @@ describe() {
       # For `make fuzz`. No nightly compiler is needed: without a sanitizer cargo-fuzz asks for
       # nothing that the stable one does not have.
       version=0.13.2 accepted=$version ;;
+    cargo-llvm-cov)
+      # For `make coverage`. It answers only as what it is for cargo: `cargo llvm-cov`.
+      version=0.9.1 accepted='0.9.*' asked=(llvm-cov --version) ;;
     wasm-bindgen-test-runner)
       # For `make test`: runs the protocol tests, compiled to Wasm, under Node. Its version must be
       # exactly that of the wasm-bindgen crate in Cargo.lock.
@@ -40,7 +43,7 @@ locked() {
 
 is_accepted() {
   local answer
-  answer=$("$1" --version 2>/dev/null) || return 1
+  answer=$("$1" "${asked[@]}" 2>/dev/null) || return 1
   # shellcheck disable=SC2053 # a pattern
   [[ ${answer##* } == $accepted ]]
 }

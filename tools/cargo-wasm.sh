@@ -9,6 +9,7 @@
 # this repository's target/, where envoy.yaml and the tests look for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source tools/debian.sh
 
 debian_packages=(rustc-web cargo-web rust-web-src lld-22 wasi-libc)
 debian_linker=wasm-ld-22
@@ -100,22 +101,6 @@ by_debian() {
     exec /usr/bin/cargo-clippy clippy -Zbuild-std=std,panic_abort "$@"
   fi
   exec /usr/bin/cargo "$subcommand" -Zbuild-std=std,panic_abort "$@"
-}
-
-install_missing() {
-  local package missing=()
-  for package in "$@"; do
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
-  done
-  ((${#missing[@]})) || return 0
-  local as_root=()
-  ((EUID == 0)) || as_root=(sudo -n)
-  say "installing Debian's ${missing[*]}"
-  {
-    # One unreachable source among many is no reason to stop: the install tells.
-    "${as_root[@]}" apt-get update -q || say "apt-get update failed; going on with the package lists at hand"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-  } </dev/null >&2 || die "could not install ${missing[*]}; as root: apt-get install ${missing[*]}"
 }
 
 main "$@"
