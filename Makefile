@@ -1,10 +1,10 @@
-# Builds the filter, runs it under Envoy and tests it. Everything fetched or built for that lies in
-# target/tools; nothing is installed elsewhere, but for Debian's packages where rustup has no Wasm
-# target (tools/cargo-wasm.sh).
+# Builds the filter, runs it under Envoy and tests it. Everything fetched or built for that goes to
+# target/tools. Outside of it, rustup's components and targets are installed and, where rustup cannot
+# fetch them, Debian's packages (tools/cargo-wasm.sh, tools/coverage.sh).
 #
 #   ENVOY=/path/to/envoy     use this Envoy
-#   ENVOY_VERSION=1.39.3     fetch another than the default version
-#   WASM_TOOLCHAIN=debian    compile to Wasm with Debian's packages, or with rustup
+#   ENVOY_VERSION=1.39.3     fetch this version instead of the default
+#   WASM_TOOLCHAIN=debian    compile to Wasm with Debian's packages (or: rustup)
 
 CARGO ?= cargo
 MODULE := target/wasm32-wasip1/release/wecom_callback_filter.wasm
@@ -35,13 +35,13 @@ run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-i
 demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
 	$(PROGRAMS) $(CARGO) run --quiet --example demo
 
-# Secrets that it names are looked up in the environment; FLAGS=--env-optional does without.
+# Secrets given by name are looked up in the environment, unless FLAGS=--env-optional.
 check-config: ## Check a configuration without Envoy: make check-config FILE=envoy.yaml
 	@$(CARGO) run --quiet --example check_config -- $(FLAGS) "$(or $(FILE),envoy.yaml)"
 
 # The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
-# With TEST only a part of all this; tools/test.sh says which.
-test: build build-trap setup ## Run all tests; TEST=wasm, TEST=SUITE or TEST=PART_OF_A_NAME runs some
+# TEST selects a part of them; see tools/test.sh.
+test: build build-trap setup ## Run all tests, or some: TEST=wasm, TEST=SUITE, TEST=PART_OF_A_NAME
 ifdef TEST
 	$(PROGRAMS) NODE_PATH="$(TOOLS)/node_modules" CARGO="$(CARGO)" tools/test.sh "$(TEST)"
 else
@@ -50,7 +50,7 @@ else
 endif
 
 # Not part of the gate, where `make test` runs the same tests.
-coverage: setup-cargo-llvm-cov ## Measure what the native tests reach; needs COVERAGE_LINES (95) per cent
+coverage: setup-cargo-llvm-cov ## Measure coverage by native tests; fails under COVERAGE_LINES (95) per cent
 	tools/coverage.sh
 
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
@@ -71,7 +71,7 @@ check: setup-cargo-deny ## Check lock files, format, lints, documentation and de
 clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
 
-# Each does nothing when its work is done.
+# Each does nothing if what it installs is already there.
 setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-wasm-bindgen-test-runner
 setup-envoy setup-func-e setup-npm setup-prometheus:
 	@tools/$@.sh

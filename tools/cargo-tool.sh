@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Puts a program of crates.io at target/tools/bin, unless it is there in the right version:
+# Installs a program from crates.io into target/tools/bin, unless the right version is there:
 #
 #   tools/cargo-tool.sh cargo-deny
 #
-# A program of that version in PATH is linked; otherwise it is built, which takes minutes.
+# If PATH has that version, it is linked; otherwise it is built, which takes a minute or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { echo "cargo-tool: $*" >&2; }
 die() { say "$@"; exit 1; }
 
-# The table: what is built, the versions that will do (a pattern), and the crate it is part of.
+# The table: the version to build, the versions accepted (a pattern), the crate if named otherwise.
 describe() {
   crate=$program asked=(--version)
   case $program in
     cargo-deny)
-      # For `make check`: holds the dependencies against deny.toml. The newest release is of no use
-      # here, since the format of deny.toml changes with it.
+      # For `make check`: checks the dependencies against deny.toml. Not simply the newest release,
+      # since the format of deny.toml changes with it.
       version=0.20.2 accepted='0.20.*' ;;
     cargo-fuzz)
       # For `make fuzz`. No nightly compiler is needed: without a sanitizer cargo-fuzz asks for
       # nothing that the stable one does not have.
       version=0.13.2 accepted=$version ;;
     cargo-llvm-cov)
-      # For `make coverage`. It answers only as what it is for cargo: `cargo llvm-cov`.
+      # For `make coverage`. Tells its version only when called as a subcommand of cargo.
       version=0.9.1 accepted='0.9.*' asked=(llvm-cov --version) ;;
     wasm-bindgen-test-runner)
       # For `make test`: runs the protocol tests, compiled to Wasm, under Node. Its version must be
@@ -63,10 +63,10 @@ if found=$(command -v "$program") && is_accepted "$found"; then
   exit 0
 fi
 say "building $program $version"
-# It runs for seconds, so its build is what counts.
+# It runs for seconds, so what counts is a quick build.
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # A target folder of its own: the shared one may be locked by another build.
 export CARGO_TARGET_DIR=target/tools/build-$program
 # A registry's mirror may lag behind the lock file that the crate brings along.
-build --locked || { say "not with its own lock file; again without"; build; }
+build --locked || { say "the build with its own lock file failed; trying without"; build; }
 rm -rf "$CARGO_TARGET_DIR"

@@ -3,9 +3,9 @@
 #
 #   tools/cargo-wasm.sh build --release --target wasm32-wasip1
 #
-# A plain cargo needs the target's standard library, which rustup downloads. Where rustup's server
-# is out of reach, Debian's packages do: their cargo compiles the standard library from its sources.
-# WASM_TOOLCHAIN=rustup or WASM_TOOLCHAIN=debian settles the choice. Either way the result lies in
+# Cargo needs the target's standard library, which rustup downloads. Where rustup's server is out of
+# reach, Debian's packages are used: their cargo compiles the standard library from source.
+# WASM_TOOLCHAIN=rustup or WASM_TOOLCHAIN=debian forces one of them. Either way the result goes to
 # this repository's target/, where envoy.yaml and the tests look for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,9 +21,9 @@ within() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"
 main() {
   local target
   target=$(target_of "$@")
-  # A target folder chosen elsewhere would hide the module from Envoy.
+  # With another target folder, Envoy would not find the module.
   export CARGO_TARGET_DIR=$PWD/target
-  # Relative to this folder: cargo would break a path at its blanks.
+  # Relative to this folder: cargo splits an absolute path at its blanks.
   local runner=target/tools/bin/wasm-bindgen-test-runner
   if [[ -x $runner ]]; then
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner
@@ -31,12 +31,12 @@ main() {
 
   case ${WASM_TOOLCHAIN:-} in
     rustup)
-      has_target "$target" || add_target "$target" || die "rustup has no $target and could not add it"
+      has_target "$target" || add_target "$target" || die "rustup has no $target and cannot add it"
       exec cargo "$@" ;;
     debian)
       by_debian "$target" "$@" ;;
     "")
-      command -v cargo >/dev/null || die "no cargo here. Install Rust with rustup (https://rustup.rs)," \
+      command -v cargo >/dev/null || die "no cargo found. Install Rust with rustup (https://rustup.rs)," \
         "or on Debian 12: apt-get install ${debian_packages[*]} rust-web-clippy rustfmt-web gcc libc6-dev"
       if has_target "$target" || add_target "$target"; then
         exec cargo "$@"
@@ -60,7 +60,7 @@ target_of() {
 }
 
 # Both its standard library and the linker that comes with rustup's toolchains: a distribution's
-# rustc may have the first alone.
+# rustc may have only the first.
 has_target() {
   local library sysroot
   library=$(rustc --print target-libdir --target "$1" 2>/dev/null) && [[ -d $library ]] || return 1
@@ -86,7 +86,7 @@ by_debian() {
   fi
   say "$subcommand for $target with Debian's $(/usr/bin/rustc --version)"
 
-  # By full path: rustup's shims may stand first in PATH, and cargo prefers them for its subcommands.
+  # By full path: rustup's shims may come first in PATH, and cargo prefers them for its subcommands.
   export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
   unset RUSTUP_TOOLCHAIN
   # Lets a stable compiler build its own standard library.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds the dependencies against deny.toml: licences, sources, duplicates, known vulnerabilities.
+# Checks the dependencies against deny.toml: licences, sources, duplicates, known vulnerabilities.
 # The list of vulnerabilities is fetched each time. Where that fails, the other checks still run, and
 # the end of the output says what was not checked.
 set -euo pipefail
@@ -24,7 +24,7 @@ if reason=$(within 120 target/tools/bin/cargo-deny fetch db 2>&1); then
   deny --workspace check advisories
 else
   echo "$reason" >&2
-  loudly "ADVISORIES NOT CHECKED: the database cannot be fetched from here." \
+  loudly "ADVISORIES NOT CHECKED: the database cannot be fetched." \
     "Whether a dependency has a known vulnerability is unknown. The other" \
     "checks have passed. Run \`make check\` again with access to github.com."
 fi

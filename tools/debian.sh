@@ -1,4 +1,4 @@
-# Sourced by the scripts that need packages of Debian. They define `say` and `die`.
+# Sourced by the scripts that need Debian packages. They define `say` and `die`.
 # shellcheck shell=bash
 
 install_missing() {
@@ -11,8 +11,8 @@ install_missing() {
   ((EUID == 0)) || as_root=(sudo -n)
   say "installing Debian's ${missing[*]}"
   {
-    # One unreachable source among many is no reason to stop: the install tells.
-    "${as_root[@]}" apt-get update -q || say "apt-get update failed; going on with the package lists at hand"
+    # One unreachable source among many is no reason to stop: if it matters, the install fails.
+    "${as_root[@]}" apt-get update -q || say "apt-get update failed; continuing with the existing package lists"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
   } </dev/null >&2 || die "could not install ${missing[*]}; as root: apt-get install ${missing[*]}"
 }

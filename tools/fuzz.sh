@@ -15,7 +15,7 @@ sanitizer=${FUZZ_SANITIZER:-none}
 
 say() { echo "fuzz: $*" >&2; }
 
-command -v "${CXX:-c++}" >/dev/null || { say "needs a C++ compiler, which builds libFuzzer"; exit 1; }
+command -v "${CXX:-c++}" >/dev/null || { say "needs a C++ compiler, to build libFuzzer"; exit 1; }
 
 seeds=$CARGO_TARGET_DIR/seeds
 rm -rf "$seeds"
@@ -39,7 +39,7 @@ for target in "${targets[@]}"; do
   else
     grep -a -m 1 -A 6 'panicked at' "$log" >&2 || tail -n 40 "$log" >&2
     found=$(grep -a -o "fuzz/artifacts/$target/[a-z0-9-]*" "$log" | tail -n 1 || true)
-    say "$target: BROKEN, see fuzz/target/$target.log; once more with"
+    say "$target: BROKEN, see fuzz/target/$target.log; to reproduce:"
     say "  PATH=target/tools/bin:\$PATH FUZZ_TARGET=$target cargo fuzz run --sanitizer $sanitizer any $found"
     failed+=("$target")
   fi

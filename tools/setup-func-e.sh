@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts func-e at target/tools/bin/func-e: one of PATH, or built by Go. The tests start Envoy through
-# it as an operator would; where it can't be had, they start the binary directly. In CI with Go at
-# hand its absence is an error, so that this way of starting does not go untested unnoticed.
+# Installs func-e as target/tools/bin/func-e: the one in PATH, or built by Go. The tests start Envoy
+# through it as an operator would, or directly where it is not available. In CI with Go installed, a
+# missing func-e is an error, so that this way of starting does not go untested unnoticed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +22,7 @@ mkdir -p target/tools/bin
 if found=$(command -v func-e) && is_usable "$found"; then
   ln -sfn "$found" $link
 elif ! command -v go >/dev/null; then
-  say "NO FUNC-E: neither func-e nor Go here; the tests start Envoy directly"
+  say "NO FUNC-E: neither func-e nor Go is installed; the tests start Envoy directly"
 elif ! GOBIN=$PWD/target/tools/bin go install "github.com/tetratelabs/func-e/cmd/func-e@v$version" </dev/null >&2; then
   say "NO FUNC-E: Go could not install v$version; the tests start Envoy directly"
   [[ ${CI:-} != true ]]

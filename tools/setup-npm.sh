@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts the protocol's reference implementation, npm's @wecom/crypto, into target/tools/node_modules:
-# the conformance tests compare this project's signatures and ciphers with it. The version and its
-# hash stand in tests/conformance.
+# Installs the protocol's reference implementation, npm's @wecom/crypto, into
+# target/tools/node_modules: the conformance tests compare this project's signatures and ciphers with
+# it. Its version and hash are pinned in tests/conformance.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,7 @@ tools=target/tools
 
 command -v npm >/dev/null || { echo "setup-npm: needs Node 20 or later with npm" >&2; exit 1; }
 mkdir -p $tools
-# Copied last, after an install that succeeded, the lock file is the mark that nothing is to be done.
+# The lock file is copied last, after a successful install: it marks the work as done.
 if [[ -d $tools/node_modules/@wecom/crypto ]] && cmp -s $source/package-lock.json $tools/package-lock.json.installed; then
   exit 0
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts prometheus and promtool at target/tools/bin, for the tests of metrics, alerts and dashboard:
-# those of PATH, or Debian's. Debian's package is unpacked here and not installed, since its
-# installation would start a service.
+# Installs prometheus and promtool into target/tools/bin, for the tests of metrics, alerts and
+# dashboard: those in PATH, or Debian's. Debian's package is only unpacked, since installing it would
+# start a service.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ from_debian() {
   if ! apt-cache show prometheus >/dev/null 2>&1; then
     local as_root=()
     ((EUID == 0)) || as_root=(sudo -n)
-    "${as_root[@]}" apt-get update -q </dev/null >&2 || say "apt-get update failed; going on with the package lists at hand"
+    "${as_root[@]}" apt-get update -q </dev/null >&2 || say "apt-get update failed; continuing with the existing package lists"
   fi
   say "fetching Debian's package"
   rm -rf $own.download $own.part
@@ -41,7 +41,7 @@ elif works $own/usr/bin || from_debian; then
   link ../prometheus/usr/bin
 fi
 works $bin || {
-  say "found no prometheus with promtool. Install it so that both are in PATH"
+  say "prometheus and promtool not found. Install both into PATH"
   [[ ${CI:-} != true ]] || exit 1
-  say "going on without: the tests that need it will say that they are skipped"
+  say "continuing without: the tests that need them will report that they are skipped"
 }
