@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures which lines and branches of src/ the native tests reach, without Envoy: unit tests,
-# vectors and the replay of the fuzz targets. Not src/envoy, which compiles for Wasm only. Fails
-# where a group of files that decides about callbacks falls short of COVERAGE_LINES per cent.
+# Measures which lines and branches of src/ the native tests reach, without Envoy: unit tests, the
+# worker on its model host, vectors and the replay of the fuzz targets. Not src/envoy, which compiles
+# for Wasm only. Fails where a group of files that decides about callbacks falls short of
+# COVERAGE_LINES per cent.
 #
 #   COVERAGE_LINES=95                 the least share of lines
 #   LLVM_COV=… LLVM_PROFDATA=…        the programs that read the profile, of rustc's LLVM or newer
@@ -19,7 +20,7 @@ main() {
   local report=$CARGO_TARGET_DIR/coverage.lcov
   # Branches are measured by a compiler that takes itself for a nightly one.
   RUSTC_BOOTSTRAP=1 cargo llvm-cov --branch --lcov --output-path "$report" \
-    --lib --test vectors --test fuzz_replay --test fuzz_findings </dev/null
+    --lib --test vectors --test worker --test fuzz_replay --test fuzz_findings </dev/null
   python3 tools/coverage.py "$report" "${COVERAGE_LINES:-95}"
 }
 
