@@ -536,7 +536,7 @@ impl From<NotAuthentic> for Rejection {
     fn from(error: NotAuthentic) -> Self {
         match error {
             NotAuthentic::OtherId => Self::new(Outcome::BadReceiveId, error.to_string()),
-            NotAuthentic::Stale(stale) => stale.into(),
+            NotAuthentic::Stale(_) => Self::new(Outcome::StaleMessage, error.to_string()),
         }
     }
 }
@@ -546,7 +546,7 @@ fn failed(outcome: Outcome) -> Cow<'static, str> {
     format!("answered as failed: {}", outcome.name()).into()
 }
 
-/// An error that says the outcome's word.
+/// An error with the word that the outcome lets the caller be told.
 fn error(outcome: Outcome, request_id: &str) -> Answer {
     #[derive(Serialize)]
     struct Error<'a> {
@@ -556,12 +556,13 @@ fn error(outcome: Outcome, request_id: &str) -> Answer {
 
     let status = match outcome.kind() {
         Kind::Rejected(status) | Kind::Failed(status) => status,
+        Kind::BadMessage => 403,
         // A copy of a callback that failed and has no refusal of its own.
         Kind::Served | Kind::Unanswered => 503,
     };
-    let body = serde_json::to_vec(&Error { error: outcome.name(), request_id });
+    let body = serde_json::to_vec(&Error { error: outcome.told(), request_id });
     let headers = if outcome == Outcome::BadMethod { JSON_AND_METHODS } else { JSON };
-    Answer { status, headers, body: body.unwrap_or_else(|_| outcome.name().into()) }
+    Answer { status, headers, body: body.unwrap_or_else(|_| outcome.told().into()) }
 }
 
 #[cfg(all(test, not(target_family = "wasm")))]

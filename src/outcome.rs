@@ -17,9 +17,17 @@ pub enum Kind {
     Failed(u32),
     /// Not authenticated, or not a callback: this status and a body that says the word.
     Rejected(u32),
+    /// Rejected for what only the decrypted message tells: 403, and [`BAD_MESSAGE`] for all of them.
+    /// Whoever has the token but not the key could otherwise decrypt a captured message, or forge one,
+    /// by trying out altered ciphertexts.
+    BadMessage,
     /// Nobody is left to be answered.
     Unanswered,
 }
+
+/// What a caller is told instead of the outcome's own word if the outcome is of the kind
+/// [`Kind::BadMessage`].
+pub const BAD_MESSAGE: &str = "bad_message";
 
 /// Which callbacks can end in an outcome. What is rejected before it is read has no type and counts
 /// as [`EventType::Other`].
@@ -119,21 +127,31 @@ outcomes! {
     NoBody = "no_body", Kind::Rejected(503), Warn, Unread;
     /// The signature matches no credential.
     BadSignature = "bad_signature", Kind::Rejected(403), Warn, Unread;
-    /// `timestamp` or `createtime` is too far from now, or a bind has no `createtime`.
-    Stale = "stale", Kind::Rejected(403), Warn, All;
+    /// The signed `timestamp` is too far from now.
+    Stale = "stale", Kind::Rejected(403), Warn, Unread;
     /// The ciphertext did not open under any credential that signed it.
-    BadCiphertext = "bad_ciphertext", Kind::Rejected(403), Warn, Unread;
+    BadCiphertext = "bad_ciphertext", Kind::BadMessage, Warn, Unread;
     /// It opened, but is addressed to another receive id.
-    BadReceiveId = "bad_receive_id", Kind::Rejected(403), Warn, All;
+    BadReceiveId = "bad_receive_id", Kind::BadMessage, Warn, All;
     /// The message is not a callback.
-    NotACallback = "not_a_callback", Kind::Rejected(400), Warn, Unread;
+    NotACallback = "not_a_callback", Kind::BadMessage, Warn, Unread;
+    /// The encrypted `createtime` is too far from now, or a bind has none.
+    StaleMessage = "stale_message", Kind::BadMessage, Warn, All;
     /// A URL verification whose echo is not 1 to 64 digits.
-    NotAnEcho = "not_an_echo", Kind::Rejected(403), Warn, Unread;
+    NotAnEcho = "not_an_echo", Kind::BadMessage, Warn, Unread;
     /// The client left, or Envoy itself ended the request, before there was an answer.
     ClientGone = "client_gone", Kind::Unanswered, Warn, All;
 }
 
 impl Outcome {
+    /// The word that a rejected caller is told.
+    pub const fn told(self) -> &'static str {
+        match self.kind() {
+            Kind::BadMessage => BAD_MESSAGE,
+            _ => self.name(),
+        }
+    }
+
     /// Whether a callback of that type can end so.
     pub const fn applies_to(self, event: EventType) -> bool {
         match self.of() {
@@ -162,8 +180,16 @@ mod tests {
         for outcome in Outcome::ALL {
             match outcome.kind() {
                 Kind::Failed(status) | Kind::Rejected(status) => assert!((400..600).contains(&status), "{outcome:?}"),
-                Kind::Served | Kind::Unanswered => {}
+                Kind::Served | Kind::BadMessage | Kind::Unanswered => {}
             }
         }
+    }
+
+    #[test]
+    fn what_only_the_message_tells_is_not_told() {
+        let hidden: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.told() != outcome.name()).collect();
+        assert!(hidden.iter().all(|outcome| outcome.told() == "bad_message"));
+        let names: Vec<_> = hidden.into_iter().map(Outcome::name).collect();
+        assert_eq!(names, ["bad_ciphertext", "bad_receive_id", "not_a_callback", "stale_message", "not_an_echo"]);
     }
 }

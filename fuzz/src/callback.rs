@@ -27,6 +27,7 @@ impl Target for Callback {
 
 fn callback(data: &[u8]) {
     let parsed = Content::parse(data);
+    assert!(parsed.is_err() || std::str::from_utf8(data).is_ok(), "not UTF-8, and taken");
     // Where the second reader refuses, such as for a number too large in a field that is ignored,
     // it has nothing to say.
     let Ok(read) = serde_json::from_slice::<Value>(data) else { return };
@@ -57,7 +58,11 @@ fn agree(callback: &Content, object: &Map<String, Value>) {
     assert_eq!(callback.device_sn.as_deref(), text("device_sn"));
     match (callback.createtime, &base["createtime"]) {
         (Createtime::Missing, value) => assert!(value.is_null()),
+        (Createtime::At(time), Value::String(digits)) => assert_eq!(digits.parse(), Ok(time)),
         (Createtime::At(time), value) => assert_eq!(value.as_u64(), Some(time)),
+        (Createtime::Malformed, Value::String(text)) => {
+            assert!(text.len() > 20 || text.parse::<u64>().is_err() || text.starts_with('+'), "{text}");
+        }
         (Createtime::Malformed, value) => assert!(!value.is_null() && value.as_u64().is_none()),
     }
     let ids: Vec<_> = ["model_id", "service_corpid"].iter().map(|id| &base[id]).filter(|id| !id.is_null()).collect();

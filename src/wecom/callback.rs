@@ -183,7 +183,7 @@ pub enum Createtime {
     Missing,
     /// There.
     At(u64),
-    /// There, but not an unsigned integer.
+    /// There, but neither an unsigned integer nor a string of its digits.
     Malformed,
 }
 
@@ -194,6 +194,9 @@ impl Content {
     /// [`NotACallback`] if it is not a JSON object with exactly one event or command type. Answers
     /// to URL verifications, and our own replies sent back to us, end here.
     pub fn parse(message: &[u8]) -> Result<Self, NotACallback> {
+        // JSON is UTF-8 throughout. The parser would not look at members that it skips, and the upstream
+        // might read them otherwise.
+        std::str::from_utf8(message).map_err(|_| NotACallback)?;
         let Object(message) = serde_json::from_slice::<Object<Message>>(message).map_err(|_| NotACallback)?;
         let event_name = match (message.event, message.command) {
             (Some(Object(event)), None) => event.event_type,
@@ -211,7 +214,7 @@ impl Content {
             device_sn: text(base.device_sn),
             createtime: match base.createtime {
                 None => Createtime::Missing,
-                Some(value) => value.as_u64().map_or(Createtime::Malformed, Createtime::At),
+                Some(value) => seconds(&value).map_or(Createtime::Malformed, Createtime::At),
             },
             model_id: base.model_id,
             service_corpid: base.service_corpid,
@@ -237,6 +240,13 @@ impl Content {
             Createtime::Malformed => Err(Stale::Malformed),
         }
     }
+}
+
+/// A time as a number or, since WeCom's pages contradict themselves on such types, as a string of 1 to
+/// 20 digits.
+fn seconds(value: &Value) -> Option<u64> {
+    let digits = |text: &&str| (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    value.as_u64().or_else(|| value.as_str().filter(digits)?.parse().ok())
 }
 
 fn text(value: Option<Value>) -> Option<String> {
@@ -306,7 +316,7 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn fields_may_be_missing_or_odd() {
         let odd = Content::parse(
-            br#"{"base_info":{"req_id":7,"device_sn":null,"createtime":"1658332800","model_id":1},"command":{"command_type":"unbind"}}"#,
+            br#"{"base_info":{"req_id":7,"device_sn":null,"createtime":"soon","model_id":1},"command":{"command_type":"unbind"}}"#,
         )
         .unwrap();
         assert_eq!(odd.req_id, None);
@@ -316,6 +326,47 @@ mod tests {
         let bare = Content::parse(br#"{"event":{"event_type":"model_ticket"}}"#).unwrap();
         assert!(bare.agrees_with("anything"));
         assert_eq!(bare.createtime, Createtime::Missing);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_createtime_may_be_a_string_of_digits() {
+        let read = |createtime: &str| {
+            let message = format!(r#"{{"base_info":{{"createtime":{createtime}}},"event":{{"event_type":"bind"}}}}"#);
+            Content::parse(message.as_bytes()).unwrap().createtime
+        };
+        assert_eq!(read("1658332800"), Createtime::At(1_658_332_800));
+        assert_eq!(read(r#""1658332800""#), Createtime::At(1_658_332_800));
+        assert_eq!(read(r#""0""#), Createtime::At(0));
+        assert_eq!(read(r#""00000000001658332800""#), Createtime::At(1_658_332_800));
+        assert_eq!(read(r#""18446744073709551615""#), Createtime::At(u64::MAX));
+        for malformed in [
+            r#""""#,
+            r#""18446744073709551616""#,
+            r#""000000000001658332800""#,
+            r#""-1""#,
+            r#""+1""#,
+            r#"" 1""#,
+            r#""1.0""#,
+            r#""١""#,
+            "-1",
+            "1.5",
+            "[1]",
+            "true",
+        ] {
+            assert_eq!(read(malformed), Createtime::Malformed, "{malformed}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_message_that_is_not_utf_8_is_refused_wherever_the_byte_is() {
+        for broken in [
+            &b"{\"event\":{\"event_type\":\"bind\",\"auth_code\":\"\xff\"}}"[..],
+            b"{\"event\":{\"event_type\":\"bind\"},\"x\":\"\xc0\xaf\"}",
+            b"{\"event\":{\"event_type\":\"bind\"},\"\xed\xa0\x80\":1}",
+        ] {
+            assert_eq!(Content::parse(broken), Err(NotACallback), "{}", String::from_utf8_lossy(broken));
+        }
+        assert!(Content::parse("{\"event\":{\"event_type\":\"bind\",\"x\":\"绑\"}}".as_bytes()).is_ok());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

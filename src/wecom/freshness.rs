@@ -56,7 +56,7 @@ pub enum Stale {
     #[error("createtime is missing")]
     Missing,
     /// It is not a time.
-    #[error("createtime is not an unsigned integer")]
+    #[error("createtime is neither an unsigned integer nor a string of digits")]
     Malformed,
 }
 

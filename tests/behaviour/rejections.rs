@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use testbed::wecom::{Account, Body, Client, Event, Request, send_raw, unix_now};
 
-use crate::support::{Edge, PATH, assert_rejected, errcode, raw_head, together};
+use crate::support::{Edge, PATH, assert_rejected, errcode, raw_head, together, told};
 
 /// `max_body_bytes`, by default.
 const MAX_BODY_BYTES: usize = 65_536;
@@ -22,7 +22,7 @@ async fn assert_all_rejected(edge: Edge, table: Vec<(&'static str, Request, u16,
             async move {
                 let answer = client.send(&edge.envoy.url(PATH), &request).await.expect(title);
                 assert!(!answer.is_bare_success(), "{title}");
-                assert_eq!((answer.status, answer.rejection().as_deref()), (status, Some(word)), "{title}");
+                assert_eq!((answer.status, answer.rejection().as_deref()), (status, Some(told(word))), "{title}");
                 assert_rejected(&answer, status, word);
                 let id = &answer.json().unwrap()["request_id"];
                 let line = edge.envoy.access_log_line(|line| line["request_id"] == *id).await.expect(title);
@@ -165,9 +165,12 @@ async fn a_query_or_body_of_the_wrong_shape_is_400() {
         r#"{"event":{"event_type":"bind","event_type":"unbind"}}"#,
         "<xml><Event>bind</Event></xml>",
     ] {
-        table.push(("no callback", edge.account.seal(message), 400, "not_a_callback"));
+        table.push(("no callback", edge.account.seal(message), 403, "not_a_callback"));
     }
-    table.push(("bytes", edge.account.seal(b"{\"event\":{\"event_type\":\"\xff\"}}".to_vec()), 400, "not_a_callback"));
+    let unread = Event::bind("sn").set("auth_code", "AUTH").to_json(edge.account.receive_id());
+    let unread = unread.split(|byte| *byte == b'A').collect::<Vec<_>>().join(&0xff);
+    table.push(("not UTF-8 where nobody reads it", edge.account.seal(unread), 403, "not_a_callback"));
+    table.push(("bytes", edge.account.seal(b"{\"event\":{\"event_type\":\"\xff\"}}".to_vec()), 403, "not_a_callback"));
     assert_all_rejected(edge, table).await;
 }
 
@@ -207,14 +210,15 @@ async fn what_is_not_authentic_or_not_fresh_is_403() {
         ("just too new", at(now + 615), 403, "stale"),
         ("swapped with a nonce that looks like a timestamp", at(now).swapped(), 403, "stale"),
         ("digits moved out of the timestamp", shifted, 400, "bad_query"),
-        ("created long ago", created((now - 3600).into()), 403, "stale"),
-        ("created just too long ago", created((now - 615).into()), 403, "stale"),
-        ("created in the future", created((now + 3600).into()), 403, "stale"),
-        ("created in 1970", created(0.into()), 403, "stale"),
-        ("created without a time", account.seal(Event::bind("sn").without_base("createtime")), 403, "stale"),
-        ("created at a time that is a string", created(now.to_string().into()), 403, "stale"),
-        ("created at a negative time", created((-1).into()), 403, "stale"),
-        ("created at a fractional time", created(1.5.into()), 403, "stale"),
+        ("created long ago", created((now - 3600).into()), 403, "stale_message"),
+        ("created just too long ago", created((now - 615).into()), 403, "stale_message"),
+        ("created in the future", created((now + 3600).into()), 403, "stale_message"),
+        ("created in 1970", created(0.into()), 403, "stale_message"),
+        ("created without a time", account.seal(Event::bind("sn").without_base("createtime")), 403, "stale_message"),
+        ("created at no time", created("now".into()), 403, "stale_message"),
+        ("created long ago, as a string", created((now - 3600).to_string().into()), 403, "stale_message"),
+        ("created at a negative time", created((-1).into()), 403, "stale_message"),
+        ("created at a fractional time", created(1.5.into()), 403, "stale_message"),
         ("another model", account.seal(Event::bind("sn").model_id("other").without_base("service_corpid")), 403, ""),
         ("another model, and another provider", account.seal(Event::bind("sn").model_id("other")), 403, ""),
         (
@@ -231,7 +235,7 @@ async fn what_is_not_authentic_or_not_fresh_is_403() {
     }
     // A stale createtime is stale for every type that has one.
     for event in [Event::unbind("sn"), Event::remote_open_door("sn")] {
-        table.push(("an old event", account.seal(event.createtime(now - 3600)), 403, "stale"));
+        table.push(("an old event", account.seal(event.createtime(now - 3600)), 403, "stale_message"));
     }
     let table = table.into_iter().map(|(title, request, status, word)| {
         (title, request, status, if word.is_empty() { "bad_receive_id" } else { word })

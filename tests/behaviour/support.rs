@@ -87,16 +87,26 @@ pub(crate) fn errcode(answer: &Answer, account: &Account) -> u32 {
     errcode
 }
 
-/// Asserts that a request was rejected with that status, and that the body has that word, the request's
-/// id and nothing else.
+/// Asserts that a request was rejected with that status, and that the body has the outcome's word, the
+/// request's id and nothing else.
 #[track_caller]
-pub(crate) fn assert_rejected(answer: &Answer, status: u16, word: &str) {
+pub(crate) fn assert_rejected(answer: &Answer, status: u16, outcome: &str) {
+    let word = told(outcome);
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let body = answer.json().unwrap();
     let id = body["request_id"].as_str().unwrap_or_default();
     assert_eq!(body, json!({ "error": word, "request_id": id }));
     assert!(!id.is_empty(), "no request id: {body}");
+}
+
+/// The word that a caller is told of an outcome: one for everything that only the decrypted message
+/// tells.
+pub(crate) fn told(outcome: &str) -> &str {
+    match outcome {
+        "bad_ciphertext" | "bad_receive_id" | "not_a_callback" | "stale_message" | "not_an_echo" => "bad_message",
+        other => other,
+    }
 }
 
 /// A copy of the first endpoint of a configuration, at another path and changed.

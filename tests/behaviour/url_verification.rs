@@ -85,7 +85,7 @@ async fn a_captured_callback_sent_as_get_never_prints_its_plaintext() {
     let mut posted = edge.account.seal("12345");
     posted.encrypt.clone_from(&echo.encrypt);
     posted = posted.with_body(json!({ "encrypt": echo.encrypt }).to_string()).resign(&edge.account);
-    assert_rejected(&edge.send(&posted).await, 400, "not_a_callback");
+    assert_rejected(&edge.send(&posted).await, 403, "not_a_callback");
 
     edge.assert_nobody_was_asked();
     assert!(!edge.envoy.log().contains("SECRETAUTHCODE"));

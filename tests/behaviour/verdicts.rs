@@ -244,3 +244,12 @@ async fn a_reply_has_four_members_and_its_timestamp_is_a_string_or_if_configured
         edge.end().await;
     }
 }
+
+#[tokio::test]
+async fn a_bind_whose_createtime_is_a_string_of_digits_is_decided() {
+    let edge = Edge::start().await;
+    edge.decision.always(Behaviour::verdict(4));
+    let event = Event::bind("sn-text").base("createtime", unix_now().to_string());
+    assert_eq!(errcode(&edge.send(&edge.account.seal(event)).await, &edge.account), 4);
+    edge.end().await;
+}

@@ -16,6 +16,7 @@ mod crowds;
 mod headers;
 mod methods;
 mod mutations;
+mod padding_oracle;
 mod query;
 mod secrets;
 mod vectors;

@@ -59,7 +59,7 @@ async fn another_method_is_rejected_even_with_a_valid_bind() {
     // A captured bind, sent again as a verification, does not return its plaintext.
     let bind = edge.bind();
     let answer = Client::http1().send(&edge.url(), &bind.request.clone().into_get()).await.unwrap();
-    edge.check("a bind as GET", &bind, Some(&answer), Refused(403, "not_an_echo"));
+    edge.check("a bind as GET", &bind, Some(&answer), Refused(403, "bad_message"));
     edge.end().await;
 }
 

@@ -47,8 +47,8 @@ impl Vector {
     fn refusal(&self) -> Option<(u16, &'static str)> {
         Some(match self.expectation.strip_prefix("reject:")? {
             "signature" => (403, "bad_signature"),
-            "padding" | "plaintext_length" | "message_length" => (403, "bad_ciphertext"),
-            "receive_id" => (403, "bad_receive_id"),
+            "padding" | "plaintext_length" | "message_length" => (403, "bad_message"),
+            "receive_id" => (403, "bad_message"),
             "ciphertext_length" => (400, "ciphertext_shape"),
             other => panic!("{}: {other}", self.name),
         })
@@ -96,20 +96,20 @@ async fn every_vector_gets_the_expected_answer_and_only_the_bind_reaches_an_upst
             }
             ("verify_url", ..) => {
                 assert_eq!((get.status, Some(get.text())), (200, vector.message.clone()), "GET {}", vector.name);
-                assert_eq!(seen(&post), (400, "not_a_callback".to_owned()), "POST {}", vector.name);
+                assert_eq!(seen(&post), (403, "bad_message".to_owned()), "POST {}", vector.name);
                 echoed += 1;
             }
             ("bind", ..) => {
                 let account =
                     Account::new(&vector.token, &vector.encoding_aes_key, &vector.configured_receive_id).unwrap();
                 assert_eq!(post.decrypt(&account).unwrap().errcode(), Some(0), "POST {}", vector.name);
-                assert_eq!(seen(&get), (403, "not_an_echo".to_owned()), "GET {}", vector.name);
+                assert_eq!(seen(&get), (403, "bad_message".to_owned()), "GET {}", vector.name);
                 bound += 1;
             }
             // Messages of other APIs, and the filter's own replies: signed, but not callbacks.
             _ => {
-                assert_eq!(seen(&post), (400, "not_a_callback".to_owned()), "POST {}", vector.name);
-                assert_eq!(seen(&get), (403, "not_an_echo".to_owned()), "GET {}", vector.name);
+                assert_eq!(seen(&post), (403, "bad_message".to_owned()), "POST {}", vector.name);
+                assert_eq!(seen(&get), (403, "bad_message".to_owned()), "GET {}", vector.name);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use testbed::envoy::repository;
 use wecom_callback_filter::config::limits;
-use wecom_callback_filter::outcome::{Kind, Level, Outcome};
+use wecom_callback_filter::outcome::{BAD_MESSAGE, Kind, Level, Outcome};
 
 fn page(name: &str) -> String {
     fs::read_to_string(repository().join("docs").join(name)).unwrap()
@@ -30,6 +30,7 @@ fn the_page_of_outcomes_is_the_table_of_outcomes() {
             Kind::Served => "200, ".to_owned(),
             Kind::Failed(status) => format!("bind: errcode 7; else {status}"),
             Kind::Rejected(status) => status.to_string(),
+            Kind::BadMessage => format!("403 `{BAD_MESSAGE}`"),
             Kind::Unanswered => "nothing".to_owned(),
         };
         assert!(caller.starts_with(&status), "{}: {caller}", outcome.name());

@@ -69,7 +69,7 @@ impl Sender {
 
     async fn reject(&mut self, request: &Request, outcome: Outcome) {
         let answer = self.send(request, "other", outcome).await;
-        assert_eq!(answer.rejection().as_deref(), Some(outcome.name()));
+        assert_eq!(answer.rejection().as_deref(), Some(outcome.told()));
     }
 
     /// Sends callbacks with every outcome that a sender can cause.
@@ -144,7 +144,7 @@ impl Sender {
         }
         // Its age is known only after decryption, and then its type is known as well.
         let old = account.seal(Event::bind("sn-rejected").createtime(an_hour_ago));
-        self.send(&old, "bind", Outcome::Stale).await;
+        self.send(&old, "bind", Outcome::StaleMessage).await;
         self.withhold_body().await;
 
         // The record of callbacks is full.

@@ -39,7 +39,7 @@ pub(super) enum Flaw {
     OldCreatetime,
     FutureCreatetime,
     NoCreatetime,
-    CreatetimeAsText,
+    MalformedCreatetime,
     OtherModel,
     NoCallback,
     TwoTypes,
@@ -67,7 +67,7 @@ pub(super) const FLAWS: [Flaw; 22] = [
     Flaw::OldCreatetime,
     Flaw::FutureCreatetime,
     Flaw::NoCreatetime,
-    Flaw::CreatetimeAsText,
+    Flaw::MalformedCreatetime,
     Flaw::OtherModel,
     Flaw::NoCallback,
     Flaw::TwoTypes,
@@ -146,7 +146,7 @@ impl Sent {
         });
         match flaw {
             Flaw::NoCreatetime => message["base_info"]["createtime"] = Value::Null,
-            Flaw::CreatetimeAsText => message["base_info"]["createtime"] = json!(createtime.to_string()),
+            Flaw::MalformedCreatetime => message["base_info"]["createtime"] = json!("soon"),
             Flaw::OtherModel => message["base_info"] = json!({ "createtime": createtime, "model_id": "another" }),
             // With nothing inside that would contradict it.
             Flaw::VerifyReceiveId => message["base_info"] = json!({ "createtime": createtime }),
@@ -268,7 +268,9 @@ impl Sent {
             Flaw::ForgedToken | Flaw::WrongKey | Flaw::OtherReceiveId | Flaw::VerifyReceiveId => Fate::Refused(403),
             _ if self.is_old(self.timestamp, now, config) => Fate::Refused(403),
             Flaw::NoCallback | Flaw::TwoTypes => Fate::Refused(400),
-            Flaw::OtherModel | Flaw::CreatetimeAsText if checked || self.flaw == Flaw::OtherModel => Fate::Refused(403),
+            Flaw::OtherModel | Flaw::MalformedCreatetime if checked || self.flaw == Flaw::OtherModel => {
+                Fate::Refused(403)
+            }
             Flaw::NoCreatetime if checked && bind => Fate::Refused(403),
             Flaw::NoCreatetime => Fate::Claimed,
             _ if self.is_old(self.createtime, now, config) => Fate::Refused(403),
