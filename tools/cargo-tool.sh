@@ -64,7 +64,7 @@ if found=$(command -v "$program") && is_accepted "$found"; then
 fi
 say "building $program $version"
 # It runs for seconds, so what counts is a quick build.
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # A target folder of its own: the shared one may be locked by another build.
 export CARGO_TARGET_DIR=target/tools/build-$program
 # A registry's mirror may lag behind the lock file that the crate brings along.
