@@ -127,6 +127,8 @@ impl Job {
             (":path", upstream.path()),
             (":authority", upstream.authority()),
             ("content-type", "application/json"),
+            // For Envoy, which does not pass it on: a cluster's own retry policy would deliver it again.
+            ("x-envoy-max-retries", "0"),
         ];
         headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
         UpstreamRequest { cluster: upstream.cluster(), headers, body: &self.body, timeout_ms: upstream.timeout_ms() }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::callout::{Conclusion, Headers, Job, Origin, TRACE_HEADERS, header, is_printable, presentable};
+use crate::callout::{Conclusion, Headers, Job, Origin, TRACE_HEADERS, header, is_printable};
 use crate::config::{Config, Endpoint};
 use crate::dedup::{Claim, RecordKey, Standing, Ticket};
 use crate::outcome::{Kind, Outcome};
@@ -172,15 +172,15 @@ pub struct Claiming {
 }
 
 impl Claiming {
-    /// What the callback is recorded as: its URL and its request id or, without one, its whole
-    /// message. Only what is encrypted counts. Timestamp and nonce do not: the same signature holds
-    /// for others.
+    /// What the callback is recorded as: its receive id and its request id or, without one, its whole
+    /// message. Only what is encrypted counts: not the URL, since two may accept the same message, and
+    /// not timestamp and nonce, since the same signature holds for others.
     pub fn name(&self) -> Zeroizing<Vec<u8>> {
         let (kind, id): (&[u8], &[u8]) = match &self.callback.content().req_id {
             Some(req_id) => (b"req_id", req_id.as_bytes()),
             None => (b"message", self.callback.message()),
         };
-        Zeroizing::new([self.context.endpoint.path().as_bytes(), kind, id].join(&0))
+        Zeroizing::new([self.callback.sealer().receive_id().as_bytes(), kind, id].join(&0))
     }
 
     /// By when a call for it would have ended, in milliseconds from now.
@@ -518,8 +518,8 @@ impl From<OpenError> for Rejection {
         match error {
             OpenError::Cipher(reason) => Self::new(Outcome::BadCiphertext, reason.to_string()),
             OpenError::ReceiveId(seen) => {
-                let seen = std::str::from_utf8(&seen).ok().and_then(presentable);
-                let seen = seen.unwrap_or_else(|| "something unprintable".to_owned());
+                let seen = std::str::from_utf8(&seen).ok().filter(|seen| looks_like_an_id(seen));
+                let seen = seen.unwrap_or("something that is not an id");
                 Self::new(Outcome::BadReceiveId, format!("addressed to {seen}, which is not accepted here"))
             }
         }
@@ -539,6 +539,13 @@ impl From<NotAuthentic> for Rejection {
             NotAuthentic::Stale(_) => Self::new(Outcome::StaleMessage, error.to_string()),
         }
     }
+}
+
+/// Whether it is fit for the log: behind a wrong length field a piece of the message stands in the
+/// place of the receive id.
+fn looks_like_an_id(text: &str) -> bool {
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_id)
 }
 
 /// The reason of an answer that nobody decided.

@@ -13,6 +13,7 @@ use crate::wecom::signature::Signature;
 const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
 const OTHER_KEY: &str = "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR";
 const ID: &str = "2000000000000001";
+const OTHER_ID: &str = "2000000000000002";
 const NOW: u64 = 1_658_332_800;
 const NOW_MS: u64 = NOW * 1000;
 const FAIL_CLOSED: &str = r#"{"errcode":7,"errmsg":"设备当前无法绑定，请稍后重试或联系设备厂商处理"}"#;
@@ -20,18 +21,22 @@ const FAIL_CLOSED: &str = r#"{"errcode":7,"errmsg":"设备当前无法绑定，�
 // ---- The two sides of an exchange.
 
 fn settings() -> Value {
-    json!({
+    let mut settings = json!({
         "endpoints": [{
             "path": "/suite/receive",
             "name": "lock",
-            "receive_ids": [ID],
+            "receive_ids": [ID, OTHER_ID],
             "verify_receive_ids": ["wwservicecorp0001"],
             "credentials": [{"token": "new", "encoding_aes_key": OTHER_KEY}, {"token": "QDG6eK", "encoding_aes_key": KEY}],
             "decision": {"cluster": "decision", "authority": "decision.internal", "path": "/bind?x", "timeout_ms": 900},
             "events": {"cluster": "backend", "timeout_ms": 500},
         }],
         "max_body_bytes": 4096,
-    })
+    });
+    let mut elsewhere = settings["endpoints"][0].clone();
+    elsewhere["path"] = "/elsewhere".into();
+    settings["endpoints"].as_array_mut().unwrap().push(elsewhere);
+    settings
 }
 
 fn config_of(settings: &Value) -> Rc<Config> {
@@ -419,6 +424,7 @@ fn a_bind_is_forwarded_and_its_verdict_sealed_with_what_opened_it() {
                 (":path", "/bind?x"),
                 (":authority", "decision.internal"),
                 ("content-type", "application/json"),
+                ("x-envoy-max-retries", "0"),
                 ("x-wecom-event", "bind"),
                 ("x-wecom-req-id", "r1"),
                 ("x-wecom-receive-id", ID),
@@ -631,6 +637,9 @@ fn a_copy_is_known_by_what_is_encrypted_alone() {
     let first = name(&Sent::bind());
     assert_eq!(first, name(&Sent { timestamp: NOW + 5, token: "new", key: OTHER_KEY, ..Sent::bind() }));
     assert_ne!(first, name(&bind_with("/base_info/req_id", json!("r2"))));
+    assert_eq!(first, name(&Sent { path: "/elsewhere", ..Sent::bind() }), "whatever URL it comes to");
+    let other_id = Sent { receive_id: OTHER_ID, ..bind_with("/base_info/model_id", json!(OTHER_ID)) };
+    assert_ne!(first, name(&other_id), "a request id is one of its receiver's");
     let mut nameless = message("event", "bind");
     nameless["base_info"]["req_id"] = json!(null);
     let without_id = name(&Sent::new(&nameless));
@@ -643,8 +652,12 @@ fn a_copy_is_known_by_what_is_encrypted_alone() {
 fn nothing_shown_holds_a_secret() {
     let report = rejected(ends(Sent { receive_id: "someoneelse", ..Sent::bind() }.complete()), 403, "bad_receive_id");
     assert_eq!(report.reason, "addressed to someoneelse, which is not accepted here");
-    let report = rejected(ends(Sent { receive_id: "密", ..Sent::bind() }.complete()), 403, "bad_receive_id");
-    assert_eq!(report.reason, "addressed to something unprintable, which is not accepted here");
+    // What stands there instead of an id, as after a wrong length, may be a piece of the message.
+    for no_id in ["密", "", "a b", "code\",\"verif_code\":\"123456\"}}2000000000000001", &"a".repeat(65)] {
+        let no_id: &'static str = no_id.to_owned().leak();
+        let report = rejected(ends(Sent { receive_id: no_id, ..Sent::bind() }.complete()), 403, "bad_receive_id");
+        assert_eq!(report.reason, "addressed to something that is not an id, which is not accepted here");
+    }
     let shown = format!("{report:?} {:?}", config());
     assert!(!shown.contains("QDG6eK") && !shown.contains(&KEY[..8]) && !shown.contains("auth_code"), "{shown}");
 }

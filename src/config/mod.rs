@@ -274,6 +274,11 @@ fn endpoint(index: usize, fields: &mut Fields, env: Env<'_>) -> Result<Endpoint,
     if !is_path(&path) || path.contains('?') {
         return Err(fields.wrong("path", "must begin with / and hold visible ASCII characters other than # and ?"));
     }
+    if let Some(unreachable) = never_arrives(&path) {
+        return Err(
+            fields.wrong("path", &format!("holds {unreachable}, which no request has once Envoy normalised it"))
+        );
+    }
     let name = match fields.text("name")? {
         Some(name) if !name.is_empty() && name.bytes().all(is_name_byte) => name,
         Some(_) => return Err(fields.wrong("name", "must be one or more of a-z, 0-9, _ and -")),
@@ -329,6 +334,19 @@ fn credential(fields: &mut Fields, env: Env<'_>) -> Result<Credential, ConfigErr
 
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+/// What in a path keeps every request from having it, since Envoy resolves or refuses it before the
+/// filter: such a callback would go past the filter, to a backend.
+fn never_arrives(path: &str) -> Option<&'static str> {
+    let dots = |segment: &str| segment == "." || segment == "..";
+    if path.contains("//") {
+        return Some("//");
+    }
+    if path.split('/').any(dots) {
+        return Some("a segment . or ..");
+    }
+    ["%", "\\"].into_iter().find(|part| path.contains(part))
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -1,6 +1,6 @@
 //! At most once: who gets a callback first, and what its copies are answered.
 //!
-//! A callback is claimed under its name, which is its endpoint's path and its `req_id`. The first
+//! A callback is claimed under its name, which is its receive id and its `req_id`. The first
 //! claim wins and makes the call; every later one is told the recorded reply or, while the call is
 //! in flight, to wait for it. Workers share nothing but a key-value store with compare-and-swap,
 //! so the records lie in a table of fixed size over such a [`Store`]: see [`table`].

@@ -62,6 +62,10 @@ async fn an_invalid_configuration_is_refused_and_the_log_names_the_field_and_no_
             Box::new(endpoints(|first| first["decision"]["timeout_ms"] = 2801.into())),
         ),
         ("endpoints[0].receive_ids", Box::new(endpoints(|first| first["receive_ids"] = json!([])))),
+        ("endpoints[0].path", Box::new(endpoints(|first| first["path"] = "//".into()))),
+        ("endpoints[0].path", Box::new(endpoints(|first| first["path"] = "/suite/./receive".into()))),
+        ("endpoints[0].path", Box::new(endpoints(|first| first["path"] = "/suite/%62".into()))),
+        ("endpoints[0].path", Box::new(endpoints(|first| first["path"] = "/suite\\receive".into()))),
         ("endpoints[0].name", Box::new(endpoints(|first| first["name"] = "Lock.A".into()))),
         (
             "endpoints[1].path",

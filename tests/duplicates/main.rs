@@ -14,6 +14,8 @@ mod failed;
 mod full;
 mod in_flight;
 mod memory;
+mod retries;
+mod two_urls;
 mod update;
 
 use std::ops::Deref;

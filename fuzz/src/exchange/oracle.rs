@@ -508,7 +508,7 @@ impl Oracle {
         if report.outcome == Outcome::SealFailed {
             self.unsealed += 1;
             assert!(self.unsealed <= self.process.random_failures(), "cannot be sealed, with random numbers");
-            is_rejection(sent, report, answer, 503);
+            is_rejection(sent, report.outcome.name(), answer, 503);
             return;
         }
         if request.claimed.is_none() {
@@ -516,7 +516,8 @@ impl Oracle {
                 Some(Fate::Echoed) => {
                     assert_eq!((answer.status, answer.body.as_slice()), (200, sent.message.as_slice()));
                 }
-                Some(Fate::Refused(status)) => is_rejection(sent, report, answer, *status),
+                Some(Fate::Refused(status)) => is_rejection(sent, report.outcome.name(), answer, *status),
+                Some(Fate::BadMessage) => is_rejection(sent, "bad_message", answer, 403),
                 fate => panic!("{fate:?}, but {answer:?}"),
             }
             return;
@@ -566,17 +567,17 @@ impl Oracle {
             }
             (None, refusal) => {
                 assert!(refusal.is_none(), "it has a refusal of its own");
-                is_rejection(sent, report, answer, 503);
+                is_rejection(sent, report.outcome.name(), answer, 503);
             }
         }
     }
 }
 
 /// A rejection says its word, and no more than that.
-fn is_rejection(sent: &Sent, report: &Report, answer: &Answer, status: u32) {
+fn is_rejection(sent: &Sent, word: &str, answer: &Answer, status: u32) {
     assert_eq!(answer.status, status, "{answer:?}");
     let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-    assert_eq!(body, json!({ "error": report.outcome.name(), "request_id": sent.request_id }));
+    assert_eq!(body, json!({ "error": word, "request_id": sent.request_id }));
 }
 
 fn chosen<T: Copy>(all: &[T], choice: u8) -> Option<T> {

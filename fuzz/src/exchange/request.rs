@@ -89,13 +89,15 @@ pub(super) enum Fate {
     Claimed,
     /// Its digits are echoed.
     Echoed,
-    /// It is refused with this status.
+    /// It is refused with this status and the outcome's word.
     Refused(u32),
+    /// It is refused for what only the decrypted message tells, without saying what.
+    BadMessage,
 }
 
-/// What makes a callback a copy of another: its endpoint, and its request id or, without one, its
+/// What makes a callback a copy of another: its receive id, and its request id or, without one, its
 /// whole message.
-pub(super) type Identity = (usize, Result<String, Vec<u8>>);
+pub(super) type Identity = (&'static str, Result<String, Vec<u8>>);
 
 /// One request.
 pub(super) struct Sent {
@@ -194,7 +196,7 @@ impl Sent {
         }
         let event = EventType::from_name(event);
         let request_id = format!("rid-{number}");
-        let identity = (endpoint, req_id.as_str().map(str::to_owned).ok_or_else(|| message.clone()));
+        let identity = (receive_id, req_id.as_str().map(str::to_owned).ok_or_else(|| message.clone()));
         Self {
             what,
             endpoint,
@@ -253,7 +255,7 @@ impl Sent {
             Flaw::Put => Some(Fate::Refused(405)),
             Flaw::NoNonce | Flaw::TwoNonces | Flaw::NoBody => Some(Fate::Refused(400)),
             Flaw::AnnouncedTooLarge => Some(Fate::Refused(413)),
-            Flaw::CapturedAsGet => Some(Fate::Refused(403)),
+            Flaw::CapturedAsGet => Some(Fate::BadMessage),
             Flaw::Echo | Flaw::EchoToVerifyId if self.is_old(self.timestamp, now, config) => Some(Fate::Refused(403)),
             Flaw::Echo | Flaw::EchoToVerifyId => Some(Fate::Echoed),
             _ => None,
@@ -265,15 +267,14 @@ impl Sent {
         let checked = config.freshness_seconds() > 0;
         let bind = self.event == EventType::Bind;
         match self.flaw {
-            Flaw::ForgedToken | Flaw::WrongKey | Flaw::OtherReceiveId | Flaw::VerifyReceiveId => Fate::Refused(403),
+            Flaw::ForgedToken => Fate::Refused(403),
             _ if self.is_old(self.timestamp, now, config) => Fate::Refused(403),
-            Flaw::NoCallback | Flaw::TwoTypes => Fate::Refused(400),
-            Flaw::OtherModel | Flaw::MalformedCreatetime if checked || self.flaw == Flaw::OtherModel => {
-                Fate::Refused(403)
-            }
-            Flaw::NoCreatetime if checked && bind => Fate::Refused(403),
+            Flaw::WrongKey | Flaw::OtherReceiveId | Flaw::VerifyReceiveId => Fate::BadMessage,
+            Flaw::NoCallback | Flaw::TwoTypes | Flaw::OtherModel => Fate::BadMessage,
+            Flaw::MalformedCreatetime if checked => Fate::BadMessage,
+            Flaw::NoCreatetime if checked && bind => Fate::BadMessage,
             Flaw::NoCreatetime => Fate::Claimed,
-            _ if self.is_old(self.createtime, now, config) => Fate::Refused(403),
+            _ if self.is_old(self.createtime, now, config) => Fate::BadMessage,
             _ => Fate::Claimed,
         }
     }
