@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::config::{Endpoint, Upstream};
 use crate::outcome::Outcome;
 use crate::reply::{Relayed, Reply};
-use crate::wecom::callback::{Authentic, EventType};
+use crate::wecom::callback::{Authentic, EventType, MsgType};
 use crate::wecom::message::Sealer;
 use crate::wecom::verdict::Verdict;
 
@@ -39,6 +39,7 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
 pub struct Job {
     endpoint: Rc<Endpoint>,
     event: EventType,
+    msg_type: MsgType,
     headers: Vec<(&'static str, String)>,
     body: Zeroizing<Vec<u8>>,
 }
@@ -79,13 +80,34 @@ pub struct Conclusion {
     pub reply: Reply,
     /// How it counts.
     pub outcome: Outcome,
+    /// Whether the record keeps it. If not, the callback is delivered when WeCom sends it again.
+    pub is_kept: bool,
 }
+
+/// What is known of a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The upstream never got it: no host, connection refused, circuit breaker.
+    NotDelivered,
+    /// The upstream has answered, so it knows that it failed.
+    Answered,
+    /// It may have got it, and acted: too late, reset, cut off.
+    Unknown,
+}
+
+/// What Envoy's own answer says of a call that the upstream surely never got.
+const NOT_DELIVERED: [&str; 4] = [
+    "reset reason: local connection failure",
+    "reset reason: remote connection failure",
+    "reset reason: connection timeout",
+    "reset reason: overflow",
+];
 
 impl Job {
     /// The call for that callback, and what its reply is sealed with.
     pub fn new(endpoint: Rc<Endpoint>, callback: Authentic, origin: &Origin) -> (Self, Sealer) {
         let content = callback.content();
-        let event = content.event;
+        let (event, msg_type) = (content.event, content.msg_type);
         let req_id = content.req_id.as_deref().unwrap_or_default();
         let of_message = [
             ("x-wecom-event", content.event_name.as_str()),
@@ -101,7 +123,7 @@ impl Job {
         }
         headers.extend(origin.trace.iter().cloned());
         let (body, sealer) = callback.into_parts();
-        (Self { endpoint, event, headers, body }, sealer)
+        (Self { endpoint, event, msg_type, headers, body }, sealer)
     }
 
     /// Whose callback it is.
@@ -134,38 +156,60 @@ impl Job {
         UpstreamRequest { cluster: upstream.cluster(), headers, body: &self.body, timeout_ms: upstream.timeout_ms() }
     }
 
-    /// What the call's end counts as: with a response, or without one if it could not be made or
-    /// broke off. `elapsed_ms` is how long it took; it only tells the failures apart.
+    /// What a call counts as that could not even begin.
+    pub fn not_made(&self) -> Conclusion {
+        self.failed(Outcome::UpstreamUnreachable, Failure::NotDelivered)
+    }
+
+    /// What the call's end counts as: with a response, or without one if it broke off. `elapsed_ms` is
+    /// how long it took; it only tells the failures apart.
     pub fn conclude(&self, response: Option<Response<'_>>, elapsed_ms: u64) -> Conclusion {
-        let failed = |outcome| Conclusion { reply: Reply::Failed, outcome };
         let timed_out = elapsed_ms.saturating_add(TIMER_SLACK_MS) >= self.upstream().timeout_ms();
         let Some(response) = response else {
-            return failed(if timed_out { Outcome::UpstreamTimeout } else { Outcome::UpstreamUnreachable });
+            let outcome = if timed_out { Outcome::UpstreamTimeout } else { Outcome::UpstreamUnreachable };
+            return self.failed(outcome, Failure::Unknown);
         };
         if !matches!(response.status, [b'2', _, _]) {
-            // Envoy answers for an upstream that does not: 504 in its place, or 503.
-            return failed(match response.status {
-                b"504" if response.body.starts_with(b"upstream request timeout") => Outcome::UpstreamTimeout,
-                b"503" if response.body.starts_with(b"upstream connect error") => Outcome::UpstreamUnreachable,
-                _ => Outcome::UpstreamStatus,
-            });
+            // Envoy answers for an upstream that does not: 504 in its place, 503, or 502.
+            let text = std::str::from_utf8(response.body).unwrap_or_default();
+            let by_envoy = text.starts_with("upstream connect error");
+            let (outcome, failure) = match response.status {
+                b"504" if text.starts_with("upstream request timeout") => (Outcome::UpstreamTimeout, Failure::Unknown),
+                b"503" if by_envoy && NOT_DELIVERED.iter().any(|reason| text.contains(reason)) => {
+                    (Outcome::UpstreamUnreachable, Failure::NotDelivered)
+                }
+                b"503" if by_envoy => (Outcome::UpstreamUnreachable, Failure::Unknown),
+                b"502" if by_envoy => (Outcome::UpstreamStatus, Failure::Unknown),
+                _ => (Outcome::UpstreamStatus, Failure::Answered),
+            };
+            return self.failed(outcome, failure);
         }
         if response.body.len() > MAX_RESPONSE_BYTES {
-            return failed(Outcome::UpstreamReply);
+            return self.failed(Outcome::UpstreamReply, Failure::Answered);
         }
-        match self.event {
-            EventType::Bind => match self.verdict(&response) {
-                Some(verdict) => {
-                    let outcome = if verdict.errcode() == 0 { Outcome::Bound } else { Outcome::Refused };
-                    Conclusion { reply: Reply::Verdict(verdict), outcome }
-                }
-                None => failed(Outcome::UpstreamReply),
-            },
-            _ => match relayed(&response) {
-                Some(relayed) => Conclusion { reply: Reply::Relayed(relayed), outcome: Outcome::Delivered },
-                None => failed(Outcome::UpstreamReply),
-            },
-        }
+        let reply = match self.event {
+            EventType::Bind => self.verdict(&response).map(Reply::Verdict),
+            _ => relayed(&response).map(Reply::Relayed),
+        };
+        let Some(reply) = reply else { return self.failed(Outcome::UpstreamReply, Failure::Answered) };
+        let outcome = match &reply {
+            Reply::Verdict(verdict) if verdict.errcode() == 0 => Outcome::Bound,
+            Reply::Verdict(_) => Outcome::Refused,
+            Reply::Relayed(_) | Reply::Failed => Outcome::Delivered,
+        };
+        Conclusion { reply, outcome, is_kept: true }
+    }
+
+    /// A bind that failed stays failed: even where it was not delivered, its copies are told what the
+    /// first was told. An event that failed is to be delivered when WeCom sends it again; a command
+    /// only if it surely has not been carried out, or the upstream itself says that it failed.
+    fn failed(&self, outcome: Outcome, failure: Failure) -> Conclusion {
+        let is_kept = match (self.event, self.msg_type) {
+            (EventType::Bind, _) => true,
+            (_, MsgType::Event) => false,
+            (_, MsgType::Command) => failure == Failure::Unknown,
+        };
+        Conclusion { reply: Reply::Failed, outcome, is_kept }
     }
 
     fn verdict(&self, response: &Response<'_>) -> Option<Verdict> {
@@ -195,14 +239,6 @@ impl<'a> Response<'a> {
     fn says_success(&self) -> bool {
         let framed = self.framed || self.status == b"204";
         framed && matches!(self.body, b"" | b"success")
-    }
-}
-
-impl Conclusion {
-    /// Whether the record keeps it. A bind's always: even where it failed, the upstream may have
-    /// acted. Another callback that failed is to be delivered when WeCom sends it again.
-    pub fn is_kept(&self, event: EventType) -> bool {
-        event == EventType::Bind || self.reply != Reply::Failed
     }
 }
 

@@ -12,7 +12,7 @@ fn job(event: EventType, empty_is_success: bool) -> Job {
     );
     let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
     let endpoint = Rc::clone(config.endpoints().first().unwrap());
-    Job { endpoint, event, headers: Vec::new(), body: Zeroizing::default() }
+    Job { endpoint, event, msg_type: MsgType::Event, headers: Vec::new(), body: Zeroizing::default() }
 }
 
 fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
@@ -21,7 +21,7 @@ fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
 
 fn bind(status: &str, body: &str) -> (Option<u32>, &'static str) {
     let conclusion = job(EventType::Bind, true).conclude(response(status, body), 1);
-    assert!(conclusion.is_kept(EventType::Bind));
+    assert!(conclusion.is_kept);
     (conclusion.reply.into_verdict().map(|verdict| verdict.errcode()), conclusion.outcome.name())
 }
 
@@ -76,7 +76,7 @@ fn a_call_that_breaks_fails_and_a_bind_keeps_that() {
         for (event, _) in EventType::ALL {
             let conclusion = job(event, true).conclude(None, elapsed_ms);
             assert_eq!((&conclusion.reply, conclusion.outcome), (&Reply::Failed, outcome));
-            assert_eq!(conclusion.is_kept(event), event == EventType::Bind);
+            assert_eq!(conclusion.is_kept, event == EventType::Bind);
         }
     }
 }
@@ -89,6 +89,49 @@ fn what_envoy_answers_in_place_of_the_upstream_is_told_apart() {
     assert_eq!(outcome("504", "the upstream's own", 900), Outcome::UpstreamStatus);
     assert_eq!(outcome("503", "upstream connect error or …", 1), Outcome::UpstreamUnreachable);
     assert_eq!(outcome("503", "busy", 1), Outcome::UpstreamStatus);
+}
+
+#[test]
+fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_out() {
+    let end = |msg_type, conclude: &dyn Fn(&Job) -> Conclusion| {
+        let job = Job { msg_type, ..job(EventType::RemoteOpenDoor, true) };
+        let conclusion = conclude(&job);
+        assert_eq!(conclusion.reply, Reply::Failed);
+        conclusion.is_kept
+    };
+    let answered = |status: &'static str, body: &'static str| move |job: &Job| job.conclude(response(status, body), 1);
+    let connect_error =
+        |reason: &str| format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    let by_envoy = |status: &'static str, reason: &str| {
+        let body: &'static str = connect_error(reason).leak();
+        move |job: &Job| job.conclude(response(status, body), 1)
+    };
+    // Nobody got it, or somebody answered that it failed.
+    for conclude in [
+        Box::new(Job::not_made) as Box<dyn Fn(&Job) -> Conclusion>,
+        Box::new(by_envoy("503", "remote connection failure, transport failure reason: delayed connect error: 111")),
+        Box::new(by_envoy("503", "local connection failure")),
+        Box::new(by_envoy("503", "connection timeout")),
+        Box::new(by_envoy("503", "overflow")),
+        Box::new(answered("500", "")),
+        Box::new(answered("503", "busy")),
+        Box::new(answered("404", "success")),
+        Box::new(answered("200", "<html>")),
+    ] {
+        assert!(!end(MsgType::Command, &conclude) && !end(MsgType::Event, &conclude));
+    }
+    // It may have been carried out.
+    for conclude in [
+        Box::new(|job: &Job| job.conclude(None, 1)) as Box<dyn Fn(&Job) -> Conclusion>,
+        Box::new(|job: &Job| job.conclude(None, 900)),
+        Box::new(answered("504", "upstream request timeout")),
+        Box::new(by_envoy("503", "connection termination")),
+        Box::new(by_envoy("503", "remote reset")),
+        Box::new(by_envoy("503", "something new")),
+        Box::new(by_envoy("502", "protocol error")),
+    ] {
+        assert!(end(MsgType::Command, &conclude) && !end(MsgType::Event, &conclude));
+    }
 }
 
 #[test]

@@ -531,7 +531,7 @@ fn no_record_makes_a_bind_succeed_without_a_verdict() {
 #[test]
 fn the_conclusion_of_another_type_says_nothing_about_a_bind() {
     let (_, waiting) = Sent::bind().first();
-    let conclusion = Conclusion { reply: Reply::Relayed(Relayed::Success), outcome: Outcome::Delivered };
+    let conclusion = Conclusion { reply: Reply::Relayed(Relayed::Success), outcome: Outcome::Delivered, is_kept: true };
     says(waiting.concluded(conclusion), FAIL_CLOSED, Outcome::UpstreamReply);
 }
 

@@ -214,7 +214,7 @@ impl<H: Host> Worker<H> {
         if woken {
             self.jobs.borrow_mut().push_back(call);
         } else {
-            let conclusion = call.job.conclude(None, 0);
+            let conclusion = call.job.not_made();
             self.conclude(call, conclusion);
         }
     }
@@ -241,7 +241,7 @@ impl<H: Host> Worker<H> {
                 }
                 None => {
                     self.count_call(&call.job, 0);
-                    let conclusion = call.job.conclude(None, 0);
+                    let conclusion = call.job.not_made();
                     self.conclude(call, conclusion);
                 }
             }
@@ -264,8 +264,8 @@ impl<H: Host> Worker<H> {
         let key = ticket.key();
         let now_ms = self.host.now_ms();
         let now = seconds(now_ms);
-        let listeners = if conclusion.is_kept(job.event()) {
-            records.settle(&self.host, ticket, &conclusion.reply, now)
+        let listeners = if conclusion.is_kept {
+            records.settle(&self.host, ticket, &record::kept(&conclusion.reply, job.event()), now)
         } else {
             records.release(&self.host, ticket, now)
         };
@@ -278,12 +278,12 @@ impl<H: Host> Worker<H> {
             }
             // An answer that its copies would not be given is not given to the first either.
             Err(NotConcluded::Unavailable) => {
-                conclusion = Conclusion { reply: Reply::Failed, outcome: Outcome::RecordUnavailable };
+                conclusion = Conclusion { reply: Reply::Failed, outcome: Outcome::RecordUnavailable, ..conclusion };
             }
             // Who waited for this call ends by its deadline.
             Err(NotConcluded::Superseded) => return,
         }
-        let told = record::kept(&conclusion.reply);
+        let told = conclusion.reply.clone();
         self.tell(key, &told, Some((first, conclusion)), now_ms);
     }
 

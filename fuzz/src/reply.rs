@@ -73,7 +73,7 @@ fn reply(data: &[u8]) {
         Reply::Relayed(Relayed::Success) => assert!(ok && event != EventType::Bind && approval),
         Reply::Failed => assert!(matches!(conclusion.outcome.kind(), Kind::Failed(_))),
     }
-    assert!(conclusion.is_kept(event) || conclusion.reply == Reply::Failed);
+    assert!(conclusion.is_kept || event != EventType::Bind && conclusion.reply == Reply::Failed);
     kept(&conclusion.reply);
 
     let none = job.conclude(None, elapsed_ms);
@@ -84,16 +84,17 @@ fn reply(data: &[u8]) {
     }
 }
 
-/// Written for a record and read again it is the same, or plain `success` for an object too long.
+/// Written and read again it is the same, and a record has room for what it keeps.
 fn kept(reply: &Reply) {
-    let written = record::encode(reply);
-    let again = record::decode(&written);
-    assert!(written.len() <= record::MAX_REPLY_LEN, "{} bytes", written.len());
-    match reply {
-        Reply::Relayed(Relayed::Object(object)) if object.len() >= record::MAX_REPLY_LEN => {
-            assert_eq!(again, Reply::Relayed(Relayed::Success));
+    assert_eq!(record::decode(&record::encode(reply)), *reply);
+    for (event, _) in EventType::ALL {
+        let kept = record::kept(reply, event);
+        let bytes = record::encode(&kept).len();
+        assert!(bytes <= record::MAX_REPLY_LEN, "{bytes} bytes");
+        if kept != *reply {
+            let refused = event.refusal().is_some() && kept == Reply::Failed;
+            assert!(refused || kept == Reply::Relayed(Relayed::Success), "{kept:?}");
         }
-        reply => assert_eq!(again, *reply),
     }
     if let Reply::Verdict(verdict) = reply {
         assert!(verdict.errmsg().len() <= MAX_ERRMSG_LEN);

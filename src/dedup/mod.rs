@@ -202,7 +202,8 @@ impl Records {
         })
     }
 
-    /// Records the reply to a callback that was claimed. Gives the listeners to be told.
+    /// Records the reply to a callback that was claimed, as [`record::kept`] has it. Gives the listeners
+    /// to be told.
     ///
     /// # Errors
     /// [`NotConcluded`]: then nothing is recorded.

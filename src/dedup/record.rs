@@ -1,9 +1,10 @@
 //! One record: what it says, and the bytes that say so, in the table and between workers.
 
 use crate::reply::{Relayed, Reply};
+use crate::wecom::callback::EventType;
 use crate::wecom::verdict::{MAX_ERRMSG_LEN, Verdict};
 
-/// Longest encoding of a reply, in bytes: a tag, a code and a text; objects up to the same length.
+/// Most bytes that a record keeps of a reply: a tag, a code and a text; objects up to the same length.
 pub const MAX_REPLY_LEN: usize = 5 + MAX_ERRMSG_LEN;
 
 const FAILED: u8 = 0;
@@ -23,15 +24,12 @@ pub enum Standing {
     Settled(Reply),
 }
 
-/// The bytes that a record keeps of a reply, at most [`MAX_REPLY_LEN`]. An object too long for it is
-/// kept as `success`.
+/// The bytes of a reply.
 pub fn encode(reply: &Reply) -> Vec<u8> {
     match reply {
         Reply::Failed => vec![FAILED],
-        Reply::Relayed(Relayed::Object(object)) if object.len() < MAX_REPLY_LEN => {
-            [&[OBJECT], object.as_slice()].concat()
-        }
-        Reply::Relayed(_) => vec![SUCCESS],
+        Reply::Relayed(Relayed::Success) => vec![SUCCESS],
+        Reply::Relayed(Relayed::Object(object)) => [&[OBJECT], object.as_slice()].concat(),
         Reply::Verdict(verdict) => {
             [&[VERDICT], verdict.errcode().to_be_bytes().as_slice(), verdict.errmsg().as_bytes()].concat()
         }
@@ -48,9 +46,17 @@ pub fn decode(bytes: &[u8]) -> Reply {
     }
 }
 
-/// The reply as its record keeps it, which is what copies are told.
-pub fn kept(reply: &Reply) -> Reply {
-    decode(&encode(reply))
+/// The reply as a record keeps it, for copies that come later: an object that is too long for it
+/// becomes the type's own refusal where there is one, since `success` would say something else, and
+/// `success` elsewhere.
+pub fn kept(reply: &Reply, event: EventType) -> Reply {
+    match reply {
+        Reply::Relayed(Relayed::Object(object)) if object.len() >= MAX_REPLY_LEN => match event.refusal() {
+            Some(_) => Reply::Failed,
+            None => Reply::Relayed(Relayed::Success),
+        },
+        reply => reply.clone(),
+    }
 }
 
 fn verdict(content: &[u8]) -> Option<Verdict> {
@@ -75,10 +81,15 @@ mod tests {
             Reply::Relayed(Relayed::Object(vec![b'x'; 100])),
         ] {
             assert!(encode(&reply).len() <= MAX_REPLY_LEN, "{reply:?}");
-            assert_eq!(kept(&reply), reply);
+            assert_eq!(decode(&encode(&reply)), reply);
+            assert_eq!(kept(&reply, EventType::UserScan), reply);
         }
         let too_long = Reply::Relayed(Relayed::Object(vec![b'x'; 101]));
-        assert_eq!(kept(&too_long), Reply::Relayed(Relayed::Success));
+        assert_eq!(decode(&encode(&too_long)), too_long, "copies in flight get it whole");
+        for (event, _) in EventType::ALL {
+            let as_kept = if event.refusal().is_some() { Reply::Failed } else { Reply::Relayed(Relayed::Success) };
+            assert_eq!(kept(&too_long, event), as_kept, "{event:?}");
+        }
         for bytes in [&b""[..], b"\x01x", b"\x02", b"\x02\0\0\0", b"\x02\0\0\0\0\xff", b"\x04"] {
             assert_eq!(decode(bytes), Reply::Failed, "{bytes:?}");
         }

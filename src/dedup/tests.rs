@@ -248,12 +248,13 @@ fn a_claim_and_a_settlement_are_one_write_each() {
 }
 
 #[test]
-fn an_object_too_long_for_a_record_is_kept_as_success() {
+fn an_object_too_long_for_a_record_is_not_recorded_cut() {
     let table = table(10, 100);
     let key = table.key(b"r1");
     let ticket = table.won(key, 0, 3, 7);
-    table.settle(ticket, &Reply::Relayed(Relayed::Object(vec![b' '; 200])), 0).unwrap();
-    assert_eq!(table.look(key, 0), Some(Standing::Settled(Reply::Relayed(Relayed::Success))));
+    let object = Reply::Relayed(Relayed::Object(vec![b' '; 200]));
+    assert_eq!(table.settle(ticket, &object, 0), Err(NotConcluded::Unavailable));
+    assert_eq!(table.look(key, 0), Some(Standing::InFlight));
 }
 
 // ---- Against a model.

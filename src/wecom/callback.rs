@@ -159,9 +159,20 @@ pub enum NotAuthentic {
     Stale(#[from] Stale),
 }
 
+/// Whether a callback tells of something, or asks for something to be done (`msg_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MsgType {
+    /// It has happened: to be told of it twice does no harm.
+    Event,
+    /// It is to be done: a door that is opened twice has been open twice.
+    Command,
+}
+
 /// What the message of a callback says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
+    /// Whether it is an event or a command.
+    pub msg_type: MsgType,
     /// Its type.
     pub event: EventType,
     /// Its type in WeCom's words, also where we do not know it.
@@ -198,9 +209,9 @@ impl Content {
         // might read them otherwise.
         std::str::from_utf8(message).map_err(|_| NotACallback)?;
         let Object(message) = serde_json::from_slice::<Object<Message>>(message).map_err(|_| NotACallback)?;
-        let event_name = match (message.event, message.command) {
-            (Some(Object(event)), None) => event.event_type,
-            (None, Some(Object(command))) => command.command_type,
+        let (msg_type, event_name) = match (message.event, message.command) {
+            (Some(Object(event)), None) => (MsgType::Event, event.event_type),
+            (None, Some(Object(command))) => (MsgType::Command, command.command_type),
             _ => return Err(NotACallback), // none, or two, of which the upstream might read the other
         };
         if event_name.is_empty() {
@@ -208,6 +219,7 @@ impl Content {
         }
         let base = message.base_info.map(|Object(base)| base).unwrap_or_default();
         Ok(Self {
+            msg_type,
             event: EventType::from_name(&event_name),
             event_name,
             req_id: text(base.req_id),

@@ -8,7 +8,7 @@ use crate::reply::Reply;
 pub(super) enum Notice {
     /// To oneself: a stream has left a call for the root to make.
     JobWaits,
-    /// To who waits for a record: its call has ended with this, as the record keeps it.
+    /// To who waits for a record: its call has ended with this.
     Settled(RecordKey, Reply),
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use testbed::backend::Behaviour;
+use testbed::backend::{Backend, Behaviour, free_port};
 use testbed::wecom::{Account, Answer, Client, Event};
 use wecom_callback_filter::wecom::callback::EventType;
 
@@ -153,20 +153,12 @@ async fn an_upstreams_empty_200_or_success_is_plain_success() {
 }
 
 #[tokio::test]
-async fn a_callback_that_failed_is_refused_and_delivered_when_it_is_sent_again() {
-    let edge = Edge::start_with(|bootstrap| {
-        bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["events"]["timeout_ms"] = 400.into())
-    })
-    .await;
-    let edge = Arc::new(edge);
+async fn a_callback_that_its_upstream_failed_is_refused_and_delivered_when_it_is_sent_again() {
+    let edge = Arc::new(Edge::start().await);
     let failures = [
         (Behaviour::status(500), "upstream_status"),
         (Behaviour::answer(404, &[], r#"{"is_valid":true}"#).named("404 with an object"), "upstream_status"),
         (Behaviour::redirect(302, "/elsewhere"), "upstream_status"),
-        (Behaviour::hang(), "upstream_timeout"),
-        (Behaviour::half_then_silence(), "upstream_timeout"),
-        (Behaviour::close(), "upstream_unreachable"),
-        (Behaviour::cut_off(), "upstream_unreachable"),
         (Behaviour::empty_until_close(), "upstream_reply"),
         (Behaviour::until_close("success"), "upstream_reply"),
         (Behaviour::html(), "upstream_reply"),
@@ -204,6 +196,102 @@ async fn a_callback_that_failed_is_refused_and_delivered_when_it_is_sent_again()
     }))
     .await;
     Arc::into_inner(edge).unwrap().end().await;
+}
+
+/// Ends that leave open whether the upstream has acted.
+fn unknown_ends() -> [(Behaviour, &'static str); 6] {
+    [
+        (Behaviour::hang(), "upstream_timeout"),
+        (Behaviour::half_then_silence(), "upstream_timeout"),
+        (Behaviour::close(), "upstream_unreachable"),
+        (Behaviour::reset(), "upstream_unreachable"),
+        (Behaviour::cut_off(), "upstream_unreachable"),
+        (Behaviour::garbage(), "upstream_status"),
+    ]
+}
+
+#[tokio::test]
+async fn a_command_whose_end_is_unknown_stays_failed_and_an_event_is_delivered_again() {
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["events"]["timeout_ms"] = 400.into())
+    })
+    .await;
+    for (row, (behaviour, word)) in unknown_ends().into_iter().enumerate() {
+        for (event, is_command) in [
+            (EventType::RemoteOpenDoor, true),
+            (EventType::UserScan, true),
+            (EventType::VerifyDevice, false),
+            (EventType::Unbind, false),
+        ] {
+            let device_sn = format!("sn-{row}-{event:?}");
+            let message = Event::of(event, &device_sn).base("device_sn", device_sn.as_str());
+            edge.backend.on_device(&device_sn, behaviour.clone());
+            let answer = edge.send(&edge.account.seal(&message)).await;
+            assert_failed(&answer, &edge.account, event, word);
+
+            edge.backend.on_device(&device_sn, Behaviour::success());
+            for _ in 0..2 {
+                let answer = edge.send(&edge.account.seal(&message)).await;
+                match is_command {
+                    true => assert_failed(&answer, &edge.account, event, "duplicate"),
+                    false => assert_plain_success(&answer),
+                }
+            }
+            let delivered = edge.backend.requests_for(&device_sn).len();
+            assert_eq!(delivered, if is_command { 1 } else { 2 }, "{event:?} after {behaviour}");
+        }
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_got_is_delivered_when_it_is_sent_again() {
+    let port = free_port().await.unwrap();
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap
+            .add_cluster("later", port)
+            .edit_plugin_value(|plugin| plugin["endpoints"][0]["events"]["cluster"] = "later".into())
+    })
+    .await;
+    let message = Event::remote_open_door("sn-refused");
+    let answer = edge.send(&edge.account.seal(&message)).await;
+    assert_failed(&answer, &edge.account, EventType::RemoteOpenDoor, "upstream_unreachable");
+    let back = Backend::listen(([127, 0, 0, 1], port).into()).await.unwrap();
+    back.always(Behaviour::success());
+    assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
+    assert_plain_success(&edge.send(&edge.account.seal(&message)).await);
+    assert_eq!(back.count(), 1);
+    edge.end().await;
+}
+
+#[tokio::test]
+async fn a_later_copy_of_a_long_object_gets_its_types_own_refusal_and_never_success() {
+    let edge = Edge::start().await;
+    let clients = [Client::http1(), Client::http2()];
+    for (event, refusal) in
+        [(EventType::VerifyDevice, r#"{"is_valid":false}"#), (EventType::UserScan, r#"{"online_status":2}"#)]
+    {
+        let object = json!({ "is_valid": false, "why": "n".repeat(200) }).to_string();
+        edge.backend.always(Behaviour::json(&object).after(Duration::from_millis(500)));
+        edge.backend.forget();
+        let message = Event::of(event, "sn-long");
+        // In flight, on several connections and so on several workers.
+        let copies = together((0..8).map(|n| {
+            let (client, url) = (clients[n % 2].clone(), edge.envoy.url(PATH));
+            let request = edge.account.seal(&message);
+            async move { client.send(&url, &request).await.unwrap() }
+        }))
+        .await;
+        for copy in copies {
+            assert_eq!(copy.decrypt(&edge.account).unwrap().text(), object, "{event:?}");
+        }
+        for client in &clients {
+            let later = client.send(&edge.envoy.url(PATH), &edge.account.seal(&message)).await.unwrap();
+            assert_eq!(later.decrypt(&edge.account).unwrap().text(), refusal, "{event:?}");
+        }
+        assert_eq!(edge.backend.count(), 1);
+    }
+    edge.end().await;
 }
 
 #[tokio::test]

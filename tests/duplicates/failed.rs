@@ -32,7 +32,7 @@ async fn a_bind_that_failed_stays_refused_though_the_upstream_recovers() {
 }
 
 #[tokio::test]
-async fn another_callback_that_failed_is_delivered_when_it_is_sent_again() {
+async fn an_event_that_failed_is_delivered_when_it_is_sent_again() {
     let edge = Edge::start(|bootstrap| bootstrap).await;
     let clients = edge.one_client_per_worker().await.unwrap();
     for failure in failures() {

@@ -1,6 +1,7 @@
 //! Copies: told what the first one was, wherever they wait, and never asked about.
 
 use wecom_callback_filter::dedup::table::MAX_LISTENERS;
+use wecom_callback_filter::wecom::callback::EventType;
 
 use super::*;
 
@@ -106,20 +107,48 @@ fn copies_of_a_callback_that_was_given_up_fail_with_it() {
 }
 
 #[test]
-fn copies_are_told_an_object_as_its_record_keeps_it() {
+fn copies_in_flight_get_a_long_object_whole_and_later_ones_what_its_record_keeps() {
+    let user_scan = Event::of(EventType::UserScan, "sn").req_id("r2");
+    for (event, refusal) in [(unbind(), None), (user_scan, Some(r#"{"online_status":2}"#))] {
+        let edge = Edge::new();
+        let request = edge.seal(event);
+        let (first, call) = edge.called(0, &request);
+        let (here, there) = (edge.arrive(0, &request), edge.arrive(1, &request));
+        let object = json!({ "long": "x".repeat(200) }).to_string();
+        edge.ends(call, "200", &object);
+        edge.process.settle_messages();
+        let read = |id| edge.account.open_reply(&edge.finished(id).unwrap().answer.unwrap().body).unwrap().text();
+        for id in [first, here, there] {
+            assert_eq!(read(id), object);
+        }
+        let later = edge.arrive(1, &request);
+        match refusal {
+            Some(refusal) => assert_eq!(read(later), refusal),
+            None => edge.plain(later, 200, "duplicate"),
+        }
+        edge.is_quiet();
+    }
+}
+
+#[test]
+fn a_command_whose_end_is_unknown_stays_recorded_as_failed() {
     let edge = Edge::new();
-    let request = edge.seal(unbind());
+    let request = edge.seal(Event::remote_open_door("sn").req_id("r1"));
     let (first, call) = edge.called(0, &request);
-    let (here, there) = (edge.arrive(0, &request), edge.arrive(1, &request));
-    let object = json!({ "long": "x".repeat(200) }).to_string();
-    edge.ends(call, "200", &object);
+    edge.process.end_call(call, None);
+    edge.plain(first, 503, "upstream_unreachable");
+    let copy = edge.arrive(1, &request);
+    edge.plain(copy, 503, "duplicate");
+    assert_eq!(edge.process.calls_made(), 1);
+
+    let request = edge.seal(Event::remote_open_door("sn").req_id("r2"));
+    edge.process.trouble(|troubles| troubles.calls = 1);
+    let first = edge.arrive(0, &request);
     edge.process.settle_messages();
-    let answer = edge.finished(first).unwrap().answer.unwrap();
-    assert_eq!(edge.account.open_reply(&answer.body).unwrap().text(), object);
-    edge.plain(here, 200, "duplicate_in_flight");
-    edge.plain(there, 200, "duplicate_in_flight");
-    let later = edge.arrive(1, &request);
-    edge.plain(later, 200, "duplicate");
+    edge.plain(first, 503, "upstream_unreachable");
+    let (again, call) = edge.called(1, &request);
+    edge.ends(call, "200", "success");
+    edge.plain(again, 200, "delivered");
     edge.is_quiet();
 }
 

@@ -336,7 +336,9 @@ impl Oracle {
             (EventType::Bind, Says::Unreadable) => (None, Relayed::Failed),
             _ => (None, scripted.relayed),
         };
-        let kept = request.sent.event == EventType::Bind || relayed != Relayed::Failed;
+        let kept = request.sent.event == EventType::Bind
+            || relayed != Relayed::Failed
+            || request.sent.is_command && scripted.unknown;
         let until_s = now.seconds() + u64::from(self.configs[request.worker].dedup().ttl_seconds());
         let undisturbed = self.process.troubles().contended == 0;
         let latest_s = self.latest_s;
@@ -560,7 +562,7 @@ impl Oracle {
                 assert_eq!(answer.body, b"success");
                 let unsaid = |relayed| match relayed {
                     Relayed::Taken => false,
-                    Relayed::Object(object) => object.len() < record::MAX_REPLY_LEN,
+                    Relayed::Object(object) => object.len() < record::MAX_REPLY_LEN || sent.event.refusal().is_some(),
                     Relayed::Failed => true,
                 };
                 assert!(!said.all(unsaid), "nobody took it");

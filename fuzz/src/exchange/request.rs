@@ -105,6 +105,8 @@ pub(super) struct Sent {
     pub(super) what: u8,
     pub(super) endpoint: usize,
     pub(super) event: EventType,
+    /// Whether it asks for something to be done.
+    pub(super) is_command: bool,
     pub(super) message: Vec<u8>,
     pub(super) credential: Rc<Credential>,
     pub(super) receive_id: &'static str,
@@ -201,6 +203,7 @@ impl Sent {
             what,
             endpoint,
             event,
+            is_command: kind == "command",
             message,
             credential,
             receive_id,

@@ -11,6 +11,8 @@ pub(crate) struct Scripted {
     pub(super) verdict: Says,
     /// What it says about any other callback.
     pub(super) relayed: Relayed,
+    /// Whether the upstream may have acted, though the call failed.
+    pub(super) unknown: bool,
 }
 
 /// A response to be given.
@@ -71,13 +73,18 @@ pub(super) static RESPONSES: LazyLock<Vec<Scripted>> = LazyLock::new(|| {
             _ if object => Relayed::Object(body),
             _ => Relayed::Failed,
         },
+        unknown: false,
+    };
+    let by_envoy = |status, body: &'static [u8], unknown| Scripted {
+        unknown,
+        ..ended(status, true, body, Says::Unreadable, false)
     };
     let too_large: &[u8] = format!("{{\"errcode\":0{}}}", " ".repeat(MAX_RESPONSE_BYTES)).into_bytes().leak();
     let long: &[u8] = format!(r#"{{"errcode":1999,"errmsg":"{}"}}"#, "设".repeat(60)).into_bytes().leak();
     let long_object: &[u8] = format!(r#"{{"jobs":"{}"}}"#, "x".repeat(110)).into_bytes().leak();
     use Says::{Code, Nothing, Unreadable};
     vec![
-        Scripted { response: None, verdict: Unreadable, relayed: Relayed::Failed },
+        Scripted { response: None, verdict: Unreadable, relayed: Relayed::Failed, unknown: true },
         ended("200", true, br#"{"errcode":0,"errmsg":"ok"}"#, Code(0), true),
         ended("200", false, br#"{"errcode":0}"#, Code(0), true),
         ended("201", true, br#"{"errcode":4}"#, Code(4), true),
@@ -108,7 +115,11 @@ pub(super) static RESPONSES: LazyLock<Vec<Scripted>> = LazyLock::new(|| {
         ended("302", true, br#"{"errcode":0}"#, Unreadable, false),
         ended("404", true, br#"{"errcode":0}"#, Unreadable, false),
         ended("500", true, b"success", Unreadable, false),
-        ended("503", true, b"upstream connect error or disconnect", Unreadable, false),
-        ended("504", true, b"upstream request timeout", Unreadable, false),
+        by_envoy("503", b"upstream connect error or disconnect", true),
+        by_envoy("504", b"upstream request timeout", true),
+        by_envoy("503", b"upstream connect error; reset reason: connection termination", true),
+        by_envoy("503", b"upstream connect error; reset reason: remote connection failure, and why", false),
+        by_envoy("503", b"upstream connect error; reset reason: overflow", false),
+        by_envoy("502", b"upstream connect error; reset reason: protocol error", true),
     ]
 });
