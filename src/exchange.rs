@@ -574,4 +574,4 @@ fn error(outcome: Outcome, request_id: &str) -> Answer {
 
 #[cfg(all(test, not(target_family = "wasm")))]
 #[path = "exchange_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -148,6 +148,16 @@ impl Sent {
     }
 }
 
+/// A copy that waits for that record.
+pub(crate) fn waiting() -> Waiting {
+    Sent::bind().copy(true)
+}
+
+/// A request whose body is on its way.
+pub(crate) fn reading() -> Reading {
+    Sent::bind().reading().0
+}
+
 fn message(kind: &str, event_type: &str) -> Value {
     json!({
         "msg_type": kind,

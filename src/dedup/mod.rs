@@ -49,7 +49,7 @@ impl RecordKey {
     }
 
     /// The key that [`RecordKey::as_bytes`] gave.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }

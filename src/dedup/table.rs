@@ -130,11 +130,6 @@ impl Set {
         self.slots().find(|slot| slot.is_live(now) && *slot.hash == *hash).and_then(|slot| slot.record())
     }
 
-    /// How many live records there are.
-    pub fn live(&self, now: u32) -> usize {
-        self.slots().filter(|slot| slot.is_live(now)).count()
-    }
-
     /// Writes a record over the hash's live one or, without one, where there is room. Says whether
     /// there was, in the set and in its entry.
     #[must_use]
@@ -214,6 +209,7 @@ impl<'a> Slot<'a> {
 mod tests {
     #![allow(clippy::restriction, clippy::cast_precision_loss)]
     use super::*;
+    use crate::reply::Relayed;
     use crate::wecom::verdict::{MAX_ERRMSG_LEN, Verdict};
 
     fn settled(expires: u32) -> Record {
@@ -234,7 +230,22 @@ mod tests {
         assert!(set.put(&[3; 16], &settled(9), 5), "the second has expired");
         assert_eq!(set.find(&[2; 16], 4), None);
         set.remove(&[3; 16]);
-        assert_eq!((set.find(&[3; 16], 5), set.live(5)), (None, 1));
+        assert_eq!(set.find(&[3; 16], 5), None);
+        assert!(set.find(&[1; 16], 5).is_some(), "only what was to be removed is");
+    }
+
+    #[test]
+    fn a_hash_picks_its_set_among_all_of_them() {
+        let table = Geometry::for_capacity(65_536);
+        let name = |number: u32| {
+            let mut hash = [9; 16];
+            hash[..4].copy_from_slice(&number.to_be_bytes());
+            table.name_of_set(&hash)
+        };
+        assert_eq!(name(0), "wecom/v1/set/0");
+        assert_eq!(name(2047), "wecom/v1/set/2047");
+        assert_eq!(name(2048), "wecom/v1/set/0", "there are as many sets as the capacity asks for, and no more");
+        assert_eq!(Geometry::for_capacity(64).name_of_set(&[255; 16]), "wecom/v1/set/0");
     }
 
     #[test]
@@ -254,6 +265,11 @@ mod tests {
             record::MAX_REPLY_LEN
         );
         assert!(set.put(&[1; 16], &longest, 0));
+        let object =
+            |length| Record { state: State::Settled(Reply::Relayed(Relayed::Object(vec![b' '; length]))), expires: 9 };
+        assert!(set.put(&[1; 16], &object(CONTENT_LEN - 1), 0));
+        assert_eq!(set.find(&[1; 16], 0), Some(object(CONTENT_LEN - 1)));
+        assert!(!set.put(&[1; 16], &object(CONTENT_LEN), 0));
     }
 
     #[test]

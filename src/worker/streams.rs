@@ -92,3 +92,50 @@ impl Streams {
         }
     }
 }
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    #![allow(clippy::restriction)]
+    use super::*;
+    use crate::exchange::tests::{reading, waiting};
+
+    const KEYS: [RecordKey; 2] = [RecordKey::from_bytes([1; 16]), RecordKey::from_bytes([2; 16])];
+
+    fn waits(key: usize) -> Stage {
+        Stage::Waiting(KEYS[key], waiting())
+    }
+
+    fn ids(waiting: Vec<(StreamId, Waiting)>) -> Vec<u32> {
+        waiting.into_iter().map(|(id, _)| id.0).collect()
+    }
+
+    #[test]
+    fn a_stream_is_in_one_stage_and_waits_for_one_record() {
+        let mut streams = Streams::default();
+        streams.insert(StreamId(1), Stage::Reading(reading()));
+        assert!(streams.take_reading(StreamId(1)).is_some());
+        assert!(streams.take_reading(StreamId(1)).is_none(), "taken out");
+        streams.insert(StreamId(1), waits(0));
+        assert!(streams.take_reading(StreamId(1)).is_none(), "it waits, and goes on waiting");
+        streams.insert(StreamId(2), waits(0));
+        streams.insert(StreamId(3), waits(0));
+        streams.insert(StreamId(2), waits(1)); // to another stage
+        streams.take(StreamId(3));
+        assert_eq!(ids(streams.take_waiting(KEYS[0])), [1]);
+        assert_eq!(ids(streams.take_waiting(KEYS[0])), [0_u32; 0]);
+        assert_eq!(ids(streams.take_waiting(KEYS[1])), [2]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_streams_that_have_left() {
+        let mut streams = Streams::default();
+        for id in 0..9 {
+            streams.insert(StreamId(id), if id % 2 == 0 { waits(0) } else { Stage::Reading(reading()) });
+        }
+        for id in 0..9 {
+            assert!(streams.take(StreamId(id)).is_some());
+            assert!(streams.take(StreamId(id)).is_none());
+        }
+        assert!(streams.stages.is_empty() && streams.by_record.is_empty());
+    }
+}
