@@ -42,6 +42,7 @@ pub struct Job {
     msg_type: MsgType,
     headers: Vec<(&'static str, String)>,
     body: Zeroizing<Vec<u8>>,
+    until_ms: u64,
 }
 
 /// What is known of the request that brought a callback, and goes on to the upstream.
@@ -104,8 +105,9 @@ const NOT_DELIVERED: [&str; 4] = [
 ];
 
 impl Job {
-    /// The call for that callback, and what its reply is sealed with.
-    pub fn new(endpoint: Rc<Endpoint>, callback: Authentic, origin: &Origin) -> (Self, Sealer) {
+    /// The call for that callback, which must have ended by that Unix millisecond, and what its reply is
+    /// sealed with.
+    pub fn new(endpoint: Rc<Endpoint>, callback: Authentic, origin: &Origin, until_ms: u64) -> (Self, Sealer) {
         let content = callback.content();
         let (event, msg_type) = (content.event, content.msg_type);
         let req_id = content.req_id.as_deref().unwrap_or_default();
@@ -123,7 +125,7 @@ impl Job {
         }
         headers.extend(origin.trace.iter().cloned());
         let (body, sealer) = callback.into_parts();
-        (Self { endpoint, event, msg_type, headers, body }, sealer)
+        (Self { endpoint, event, msg_type, headers, body, until_ms }, sealer)
     }
 
     /// Whose callback it is.
@@ -141,8 +143,9 @@ impl Job {
         self.endpoint.upstream(self.event)
     }
 
-    /// What to send.
-    pub fn request(&self) -> UpstreamRequest<'_> {
+    /// What to send at that time. `None` if the callback's time is over: nobody may act on it any more.
+    pub fn request(&self, now_ms: u64) -> Option<UpstreamRequest<'_>> {
+        let left_ms = self.until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)?;
         let upstream = self.upstream();
         let mut headers = vec![
             (":method", "POST"),
@@ -153,7 +156,12 @@ impl Job {
             ("x-envoy-max-retries", "0"),
         ];
         headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
-        UpstreamRequest { cluster: upstream.cluster(), headers, body: &self.body, timeout_ms: upstream.timeout_ms() }
+        Some(UpstreamRequest {
+            cluster: upstream.cluster(),
+            headers,
+            body: &self.body,
+            timeout_ms: upstream.timeout_ms().min(left_ms),
+        })
     }
 
     /// What a call counts as that could not even begin.
@@ -161,10 +169,15 @@ impl Job {
         self.failed(Outcome::UpstreamUnreachable, Failure::NotDelivered)
     }
 
+    /// What a call counts as whose callback's time was over before it could be made.
+    pub fn too_late(&self) -> Conclusion {
+        self.failed(Outcome::Deadline, Failure::NotDelivered)
+    }
+
     /// What the call's end counts as: with a response, or without one if it broke off. `elapsed_ms` is
-    /// how long it took; it only tells the failures apart.
-    pub fn conclude(&self, response: Option<Response<'_>>, elapsed_ms: u64) -> Conclusion {
-        let timed_out = elapsed_ms.saturating_add(TIMER_SLACK_MS) >= self.upstream().timeout_ms();
+    /// how long it took of the `timeout_ms` it was given; both only tell the failures apart.
+    pub fn conclude(&self, response: Option<Response<'_>>, elapsed_ms: u64, timeout_ms: u64) -> Conclusion {
+        let timed_out = elapsed_ms.saturating_add(TIMER_SLACK_MS) >= timeout_ms;
         let Some(response) = response else {
             let outcome = if timed_out { Outcome::UpstreamTimeout } else { Outcome::UpstreamUnreachable };
             return self.failed(outcome, Failure::Unknown);

@@ -12,7 +12,14 @@ fn job(event: EventType, empty_is_success: bool) -> Job {
     );
     let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
     let endpoint = Rc::clone(config.endpoints().first().unwrap());
-    Job { endpoint, event, msg_type: MsgType::Event, headers: Vec::new(), body: Zeroizing::default() }
+    Job {
+        endpoint,
+        event,
+        msg_type: MsgType::Event,
+        headers: Vec::new(),
+        body: Zeroizing::default(),
+        until_ms: u64::MAX,
+    }
 }
 
 fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
@@ -20,7 +27,7 @@ fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
 }
 
 fn bind(status: &str, body: &str) -> (Option<u32>, &'static str) {
-    let conclusion = job(EventType::Bind, true).conclude(response(status, body), 1);
+    let conclusion = job(EventType::Bind, true).conclude(response(status, body), 1, 900);
     assert!(conclusion.is_kept);
     (conclusion.reply.into_verdict().map(|verdict| verdict.errcode()), conclusion.outcome.name())
 }
@@ -58,23 +65,23 @@ fn a_bind_is_decided_by_a_whole_2xx_alone() {
 fn an_empty_answer_is_success_only_if_it_says_so_and_may() {
     let unframed = |body: &'static str| {
         let response = Response { status: b"200", framed: false, body: body.as_bytes() };
-        job(EventType::Bind, true).conclude(Some(response), 1).reply
+        job(EventType::Bind, true).conclude(Some(response), 1, 900).reply
     };
     assert_eq!(unframed(""), Reply::Failed);
     assert_eq!(unframed("success"), Reply::Failed);
     assert_eq!(unframed(r#"{"errcode":0}"#), Reply::Verdict(Verdict::new(0, None)));
     let strict = job(EventType::Bind, false);
     for body in ["", "success"] {
-        assert_eq!(strict.conclude(response("200", body), 1).reply, Reply::Failed);
+        assert_eq!(strict.conclude(response("200", body), 1, 900).reply, Reply::Failed);
     }
-    assert_eq!(strict.conclude(response("200", r#"{"errcode":0}"#), 1).outcome, Outcome::Bound);
+    assert_eq!(strict.conclude(response("200", r#"{"errcode":0}"#), 1, 900).outcome, Outcome::Bound);
 }
 
 #[test]
 fn a_call_that_breaks_fails_and_a_bind_keeps_that() {
     for (elapsed_ms, outcome) in [(849, Outcome::UpstreamUnreachable), (850, Outcome::UpstreamTimeout)] {
         for (event, _) in EventType::ALL {
-            let conclusion = job(event, true).conclude(None, elapsed_ms);
+            let conclusion = job(event, true).conclude(None, elapsed_ms, 900);
             assert_eq!((&conclusion.reply, conclusion.outcome), (&Reply::Failed, outcome));
             assert_eq!(conclusion.is_kept, event == EventType::Bind);
         }
@@ -84,7 +91,7 @@ fn a_call_that_breaks_fails_and_a_bind_keeps_that() {
 #[test]
 fn what_envoy_answers_in_place_of_the_upstream_is_told_apart() {
     let outcome =
-        |status, body, elapsed_ms| job(EventType::Bind, true).conclude(response(status, body), elapsed_ms).outcome;
+        |status, body, elapsed_ms| job(EventType::Bind, true).conclude(response(status, body), elapsed_ms, 900).outcome;
     assert_eq!(outcome("504", "upstream request timeout", 900), Outcome::UpstreamTimeout);
     assert_eq!(outcome("504", "the upstream's own", 900), Outcome::UpstreamStatus);
     assert_eq!(outcome("503", "upstream connect error or …", 1), Outcome::UpstreamUnreachable);
@@ -99,12 +106,13 @@ fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_ou
         assert_eq!(conclusion.reply, Reply::Failed);
         conclusion.is_kept
     };
-    let answered = |status: &'static str, body: &'static str| move |job: &Job| job.conclude(response(status, body), 1);
+    let answered =
+        |status: &'static str, body: &'static str| move |job: &Job| job.conclude(response(status, body), 1, 900);
     let connect_error =
         |reason: &str| format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
     let by_envoy = |status: &'static str, reason: &str| {
         let body: &'static str = connect_error(reason).leak();
-        move |job: &Job| job.conclude(response(status, body), 1)
+        move |job: &Job| job.conclude(response(status, body), 1, 900)
     };
     // Nobody got it, or somebody answered that it failed.
     for conclude in [
@@ -122,8 +130,8 @@ fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_ou
     }
     // It may have been carried out.
     for conclude in [
-        Box::new(|job: &Job| job.conclude(None, 1)) as Box<dyn Fn(&Job) -> Conclusion>,
-        Box::new(|job: &Job| job.conclude(None, 900)),
+        Box::new(|job: &Job| job.conclude(None, 1, 900)) as Box<dyn Fn(&Job) -> Conclusion>,
+        Box::new(|job: &Job| job.conclude(None, 900, 900)),
         Box::new(answered("504", "upstream request timeout")),
         Box::new(by_envoy("503", "connection termination")),
         Box::new(by_envoy("503", "remote reset")),
@@ -136,7 +144,7 @@ fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_ou
 
 #[test]
 fn another_callback_is_relayed() {
-    let relay = |status, body| job(EventType::UserScan, false).conclude(response(status, body), 1).reply;
+    let relay = |status, body| job(EventType::UserScan, false).conclude(response(status, body), 1, 900).reply;
     let object = Relayed::Object(br#"{"online_status":1}"#.to_vec());
     assert_eq!(relay("200", r#"{"online_status":1}"#), Reply::Relayed(object));
     for (status, body) in [("200", ""), ("204", ""), ("200", "success")] {

@@ -43,8 +43,9 @@ pub const FIRST_BYTE_MS: u64 = 2_000;
 /// comes first, this is for calls that were never made.
 pub const CALL_GRACE_MS: u64 = 250;
 
-/// The longest that anyone waits, in milliseconds: WeCom gives up at 3000.
-pub const LONGEST_WAIT_MS: u64 = 2_900;
+/// By when an authentic callback is answered, in milliseconds from its headers: WeCom counts from
+/// there, and gives up at 3000. The next tick may be 50 later.
+pub const ANSWER_WITHIN_MS: u64 = 2_850;
 
 /// A request for one of our endpoints. Only its path has been looked at.
 pub struct Addressed<'p> {
@@ -74,6 +75,7 @@ impl<'p> Addressed<'p> {
                 trace: head.trace.iter().filter_map(|(name, value)| Some((*name, printable(value)?))).collect(),
             },
             facts: Facts::UNKNOWN,
+            until_ms: now_ms.saturating_add(ANSWER_WITHIN_MS),
         });
         let begun = match head.method {
             b"GET" => context.verify_url(self.query, now_ms).map(Err),
@@ -144,6 +146,10 @@ impl Reading {
     /// The request is complete, and this is its body.
     pub fn complete(mut self, body: &[u8], now_ms: u64) -> ControlFlow<Ended, Claiming> {
         match self.context.open(&self.query, body, now_ms) {
+            Ok(callback) if self.context.until_ms <= now_ms => {
+                // WeCom has given up, or is about to: nobody may act on it any more.
+                Break(self.context.fail(callback.into_sealer(), Outcome::Deadline))
+            }
             Ok(callback) => Continue(Claiming { context: self.context, callback }),
             Err(rejection) => Break(self.context.reject(rejection)),
         }
@@ -191,11 +197,12 @@ impl Claiming {
     /// Takes what became of the claim.
     pub fn claimed(self, claim: Claim, now_ms: u64) -> Claimed {
         let timeout_ms = self.timeout_ms();
-        let until_ms = |grace_ms| now_ms.saturating_add(timeout_ms.saturating_add(grace_ms).min(LONGEST_WAIT_MS));
         let Self { context, callback } = self;
+        let latest_ms = context.until_ms;
+        let until_ms = |grace_ms| now_ms.saturating_add(timeout_ms).saturating_add(grace_ms).min(latest_ms);
         match claim {
             Claim::Won(ticket) => {
-                let (job, sealer) = Job::new(Rc::clone(&context.endpoint), callback, &context.origin);
+                let (job, sealer) = Job::new(Rc::clone(&context.endpoint), callback, &context.origin, latest_ms);
                 let waiting = Waiting { context, sealer, until_ms: until_ms(CALL_GRACE_MS), role: Role::First };
                 Claimed::Call { ticket, job, waiting }
             }
@@ -268,19 +275,23 @@ impl Waiting {
         self.context.answer(self.sealer, conclusion.reply, conclusion.outcome)
     }
 
-    /// The call of a copy that came before it has ended.
-    pub fn settled(self, reply: Reply) -> Ended {
-        self.context.answer(self.sealer, reply, Outcome::DuplicateInFlight)
+    /// The call of a copy that came before it has ended. The first is told by its own call alone: what
+    /// it hears of another belongs to a claim that was given up, or has expired.
+    pub fn settled(self, reply: Reply) -> ControlFlow<Ended, Self> {
+        match self.role {
+            Role::First => Continue(self),
+            Role::Copy { .. } => Break(self.context.answer(self.sealer, reply, Outcome::DuplicateInFlight)),
+        }
     }
 
     /// Takes what its record says now, or `None` if that cannot be read; gives up if its deadline is
     /// over by then.
     pub fn told(self, standing: Option<Standing>, now_ms: u64) -> ControlFlow<Ended, Self> {
         match (self.role, standing) {
-            (Role::Copy { .. }, Some(Standing::Settled(reply))) => Break(self.settled(reply)),
+            (Role::Copy { .. }, Some(Standing::Settled(reply))) => self.settled(reply),
             _ if self.until_ms <= now_ms => Break(self.context.fail(self.sealer, Outcome::Deadline)),
             // Given up: the first one failed, and this copy was not told.
-            (Role::Copy { .. }, Some(Standing::Absent)) => Break(self.settled(Reply::Failed)),
+            (Role::Copy { .. }, Some(Standing::Absent)) => self.settled(Reply::Failed),
             _ => Continue(self),
         }
     }
@@ -362,6 +373,8 @@ struct Context {
     endpoint: Rc<Endpoint>,
     origin: Origin,
     facts: Facts,
+    /// By when it must be answered, in Unix milliseconds.
+    until_ms: u64,
 }
 
 impl Context {

@@ -265,13 +265,14 @@ fn response(status: &str, body: &'static [u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 fn ended_well(job: &Job, body: &'static [u8]) -> Conclusion {
-    job.conclude(Some(Response::new(&response("200", body), body)), 1)
+    job.conclude(Some(Response::new(&response("200", body), body)), 1, 900)
 }
 
 fn verdict(code: u32) -> Reply {
     Reply::Verdict(Verdict::new(code, None))
 }
 
+const REFUSED: &str = r#"{"errcode":4,"errmsg":"设备验证码校验不通过"}"#;
 const OK: &str = r#"{"errcode":0,"errmsg":"ok"}"#;
 
 // ---- The table of answers, row by row.
@@ -424,7 +425,7 @@ fn a_bind_is_forwarded_and_its_verdict_sealed_with_what_opened_it() {
     for (token, key) in [("QDG6eK", KEY), ("new", OTHER_KEY)] {
         let sent = Sent { token, key, ..Sent::bind() };
         let (job, waiting) = sent.first();
-        let request = job.request();
+        let request = job.request(NOW_MS).unwrap();
         assert_eq!((request.cluster, request.timeout_ms), ("decision", 900));
         assert_eq!(request.body, sent.message.as_bytes(), "byte for byte");
         assert_eq!(
@@ -464,7 +465,7 @@ fn a_bind_is_forwarded_and_its_verdict_sealed_with_what_opened_it() {
 fn a_value_that_is_not_presentable_is_no_header_and_not_shown() {
     for value in ["", " r1", "r\n1", "r\u{e9}", &"r".repeat(129)] {
         let (job, waiting) = bind_with("/base_info/req_id", json!(value)).first();
-        let named = |name: &str| job.request().headers.iter().any(|(known, _)| *known == name);
+        let named = |name: &str| job.request(NOW_MS).unwrap().headers.iter().any(|(known, _)| *known == name);
         assert!(!named("idempotency-key") && !named("x-wecom-req-id") && named("x-wecom-event"));
         assert_eq!(waiting.gone().facts.req_id, None);
     }
@@ -476,13 +477,13 @@ fn a_value_that_is_not_presentable_is_no_header_and_not_shown() {
     else {
         panic!("no call");
     };
-    assert!(job.request().headers.iter().all(|(name, _)| *name != "x-request-id"));
+    assert!(job.request(NOW_MS).unwrap().headers.iter().all(|(name, _)| *name != "x-request-id"));
 }
 
 #[test]
 fn a_bind_that_failed_is_errcode_7() {
     let (job, waiting) = Sent::bind().first();
-    let report = says(waiting.concluded(job.conclude(None, 900)), FAIL_CLOSED, Outcome::UpstreamTimeout);
+    let report = says(waiting.concluded(job.conclude(None, 900, 900)), FAIL_CLOSED, Outcome::UpstreamTimeout);
     assert_eq!(report.facts.errcode, Some(7));
     assert_eq!(
         report.to_string(),
@@ -501,10 +502,10 @@ fn a_table_without_room_or_store_fails_closed() {
 fn another_callback_is_relayed_or_refused_in_its_own_terms() {
     let relay = |event: &str, body: Option<&'static [u8]>| {
         let (job, waiting) = Sent::new(message("command", event)).first();
-        assert_eq!(job.request().cluster, "backend");
+        assert_eq!(job.request(NOW_MS).unwrap().cluster, "backend");
         let conclusion = match body {
             Some(body) => ended_well(&job, body),
-            None => job.conclude(None, 1),
+            None => job.conclude(None, 1, 900),
         };
         waiting.concluded(conclusion)
     };
@@ -594,7 +595,30 @@ fn nobody_waits_longer_than_wecom_does() {
     let claiming = goes_on(goes_on(begun).complete(&body, NOW_MS));
     assert_eq!(claiming.call_within_ms(), 2800 + CALL_GRACE_MS);
     let Claimed::Call { waiting, .. } = claiming.claimed(won(), NOW_MS) else { panic!("no call") };
-    assert!(!waiting.is_due(NOW_MS + LONGEST_WAIT_MS - 1) && waiting.is_due(NOW_MS + LONGEST_WAIT_MS));
+    assert!(!waiting.is_due(NOW_MS + ANSWER_WITHIN_MS - 1) && waiting.is_due(NOW_MS + ANSWER_WITHIN_MS));
+}
+
+#[test]
+fn time_counts_from_the_headers() {
+    // The body takes 2 s: the call gets what is left.
+    let slow = |ms: u64| {
+        let (reading, body) = Sent::bind().reading();
+        goes_on(reading.buffered(1)).complete(&body, NOW_MS + ms)
+    };
+    let Claimed::Call { job, waiting, .. } = goes_on(slow(2000)).claimed(won(), NOW_MS + 2000) else {
+        panic!("no call")
+    };
+    let latest_ms = NOW_MS + ANSWER_WITHIN_MS;
+    assert_eq!(job.request(NOW_MS + 2000).unwrap().timeout_ms, 850);
+    assert_eq!(job.request(NOW_MS + 1000).unwrap().timeout_ms, 900, "never more than is configured");
+    assert_eq!(job.request(latest_ms - 1).unwrap().timeout_ms, 1);
+    assert!(job.request(latest_ms).is_none(), "it is not sent any more");
+    assert!(!waiting.is_due(latest_ms - 1) && waiting.is_due(latest_ms));
+    // What is complete only after that is not even claimed.
+    goes_on(slow(ANSWER_WITHIN_MS - 1));
+    says(ends(slow(ANSWER_WITHIN_MS)), FAIL_CLOSED, Outcome::Deadline);
+    let (reading, _) = Sent::bind().reading();
+    rejected(ends(reading.complete(b"{}", latest_ms)), 400, "bad_envelope");
 }
 
 #[test]
@@ -609,10 +633,18 @@ fn a_copy_in_flight_gets_the_first_ones_answer() {
     let waiting = || Sent::bind().copy(true);
     assert!(waiting().is_copy());
     assert!(!waiting().is_due(NOW_MS + 899) && waiting().is_due(NOW_MS + 900));
-    says(waiting().settled(verdict(0)), OK, Outcome::DuplicateInFlight);
+    says(ends(waiting().settled(verdict(0))), OK, Outcome::DuplicateInFlight);
     says(ends(waiting().told(Some(Standing::Settled(verdict(0))), NOW_MS)), OK, Outcome::DuplicateInFlight);
     // It is told what it looked for even at its deadline.
     says(ends(waiting().told(Some(Standing::Settled(verdict(0))), NOW_MS + 900)), OK, Outcome::DuplicateInFlight);
+}
+
+#[test]
+fn the_first_is_told_by_its_own_call_and_by_nothing_else() {
+    let (job, waiting) = Sent::bind().first();
+    let waiting = goes_on(waiting.settled(verdict(0)));
+    let waiting = goes_on(waiting.told(Some(Standing::Settled(verdict(0))), NOW_MS));
+    says(waiting.concluded(ended_well(&job, br#"{"errcode":4}"#)), REFUSED, Outcome::Refused);
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub trait Host: Store {
     /// unless the client has left. Says whether the host still knew the request.
     fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool;
 
-    /// Sends a message to a worker's queue. Says whether the queue is there.
+    /// Sends a message to a worker's queue, which is not read before this returns. Says whether the
+    /// queue is there.
     fn send(&self, to: Listener, message: &[u8]) -> bool;
 
     /// Takes the next message from a queue.

@@ -175,6 +175,7 @@ struct Call {
 struct CallMade {
     call: Call,
     began_ms: u64,
+    timeout_ms: u64,
 }
 
 impl<H: Host> Worker<H> {
@@ -235,9 +236,15 @@ impl<H: Host> Worker<H> {
             let next = self.jobs.borrow_mut().pop_front();
             let Some(call) = next else { return };
             let began_ms = self.host.now_ms();
-            match self.host.call(&call.job.request()) {
+            let Some(request) = call.job.request(began_ms) else {
+                let conclusion = call.job.too_late();
+                self.conclude(call, conclusion);
+                continue;
+            };
+            let timeout_ms = request.timeout_ms;
+            match self.host.call(&request) {
                 Some(id) => {
-                    self.calls.borrow_mut().insert(id, CallMade { call, began_ms });
+                    self.calls.borrow_mut().insert(id, CallMade { call, began_ms, timeout_ms });
                 }
                 None => {
                     self.count_call(&call.job, 0);
@@ -250,10 +257,10 @@ impl<H: Host> Worker<H> {
 
     fn call_ended(&self, id: CallId, response: Option<Response<'_>>) {
         let made = self.calls.borrow_mut().remove(&id);
-        let Some(CallMade { call, began_ms }) = made else { return };
+        let Some(CallMade { call, began_ms, timeout_ms }) = made else { return };
         let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
         self.count_call(&call.job, elapsed_ms);
-        let conclusion = call.job.conclude(response, elapsed_ms);
+        let conclusion = call.job.conclude(response, elapsed_ms, timeout_ms);
         self.conclude(call, conclusion);
     }
 
@@ -292,12 +299,18 @@ impl<H: Host> Worker<H> {
     fn tell(&self, key: RecordKey, reply: &Reply, mut own: Option<(StreamId, Conclusion)>, now_ms: u64) {
         let waiting = self.streams.borrow_mut().take_waiting(key);
         for (id, waiting) in waiting {
-            self.count_end_of_wait(waiting.is_copy());
-            let ended = match own.take_if(|(first, _)| *first == id) {
-                Some((_, conclusion)) => waiting.concluded(conclusion),
+            let is_copy = waiting.is_copy();
+            let told = match own.take_if(|(first, _)| *first == id) {
+                Some((_, conclusion)) => Break(waiting.concluded(conclusion)),
                 None => waiting.settled(reply.clone()),
             };
-            self.answer(id, ended, now_ms);
+            match told {
+                Continue(waiting) => self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting)),
+                Break(ended) => {
+                    self.count_end_of_wait(is_copy);
+                    self.answer(id, ended, now_ms);
+                }
+            }
         }
     }
 

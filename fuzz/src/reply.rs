@@ -49,7 +49,7 @@ fn reply(data: &[u8]) {
     let body = if grown.is_empty() { body } else { &grown };
 
     let headers = responses::headers(status, framed);
-    let conclusion = job.conclude(Some(Response::new(&headers, body)), elapsed_ms);
+    let conclusion = job.conclude(Some(Response::new(&headers, body)), elapsed_ms, job.upstream().timeout_ms());
     let ok = matches!(status, [b'2', _, _]) && body.len() <= MAX_RESPONSE_BYTES;
     let approval = (framed || status == b"204") && (body.is_empty() || body == b"success");
     assert!(conclusion.outcome.applies_to(event), "{event:?} {:?}", conclusion.outcome);
@@ -76,7 +76,7 @@ fn reply(data: &[u8]) {
     assert!(conclusion.is_kept || event != EventType::Bind && conclusion.reply == Reply::Failed);
     kept(&conclusion.reply);
 
-    let none = job.conclude(None, elapsed_ms);
+    let none = job.conclude(None, elapsed_ms, job.upstream().timeout_ms());
     assert_eq!(none.reply, Reply::Failed);
     kept(&record::decode(body));
     if let Some(verdict) = Verdict::from_json(body) {
@@ -113,7 +113,7 @@ fn job(empty_is_success: bool, event: EventType) -> Job {
     let signed = Signed::verify(&query, &ciphertext, &credentials).expect("signed");
     let opened = signed.fresh(ageless()).expect("fresh").open(&RECEIVE_IDS.map(str::to_owned)).expect("opened");
     let authentic = Callback::read(opened).expect("a callback").authenticate(ageless()).expect("authentic");
-    Job::new(endpoint(empty_is_success), authentic, &Origin::default()).0
+    Job::new(endpoint(empty_is_success), authentic, &Origin::default(), u64::MAX).0
 }
 
 fn endpoint(empty_is_success: bool) -> Rc<Endpoint> {

@@ -48,6 +48,10 @@ impl Host for ModelHost {
     fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId> {
         self.called("call", |state| {
             assert!(state.in_root, "a call from a request's own callback ends with the request");
+            for name in [":method", ":path", ":authority"] {
+                assert!(request.headers.iter().any(|(known, _)| *known == name), "no {name}");
+            }
+            assert!(request.timeout_ms > 0, "a call without a timeout may never end");
             if fails(&mut state.troubles.calls) {
                 return None;
             }
@@ -76,6 +80,7 @@ impl Host for ModelHost {
                 return None;
             };
             assert_eq!(request.worker, self.worker, "another worker's request");
+            assert!(answer.is_none() || !state.in_log, "an answer from on_log ends the process");
             let ending = std::rc::Rc::clone(&request.stream);
             state.silent.insert(stream);
             let at_ms = state.now_ms;
@@ -132,7 +137,11 @@ impl Host for ModelHost {
                     }
                     (format!("{} {} {}", endpoint.name(), event.name(), outcome.name()), 1)
                 }
-                Count::Called { endpoint, event, .. } => (format!("{} {} called", endpoint.name(), event.name()), 1),
+                Count::Called { endpoint, event, elapsed_ms } => {
+                    let ms = format!("ms of {} {}", endpoint.name(), event.name());
+                    *state.counts.entry(ms).or_default() += i64::try_from(elapsed_ms).unwrap_or(i64::MAX);
+                    (format!("{} {} called", endpoint.name(), event.name()), 1)
+                }
                 Count::CopyWaits => ("copies waiting".to_owned(), 1),
                 Count::CopyWaitsNoMore => ("copies waiting".to_owned(), -1),
             };

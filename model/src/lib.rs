@@ -106,6 +106,8 @@ struct State {
     silent: BTreeSet<StreamId>,
     /// Whether a root's callback is running.
     in_root: bool,
+    /// Whether a request is told that it has ended.
+    in_log: bool,
     random_failures: usize,
     counts: BTreeMap<String, i64>,
     lines: Vec<(Level, String)>,
@@ -140,6 +142,7 @@ impl Process {
             finished: Vec::new(),
             silent: BTreeSet::new(),
             in_root: false,
+            in_log: false,
             random_failures: 0,
             counts: BTreeMap::new(),
             lines: Vec::new(),
@@ -208,7 +211,7 @@ impl Process {
         };
         let stream = self.stream(id)?;
         let Some(addressed) = stream.addressed(path) else {
-            self.0.borrow_mut().streams.remove(&id);
+            self.leave(id); // it ends some time, as all do
             return None;
         };
         stream.begin(addressed, head);
@@ -234,12 +237,14 @@ impl Process {
 
     /// A client leaves.
     pub fn leave(&self, id: StreamId) {
-        if let Some(stream) = self.stream(id) {
-            stream.ended();
-            let mut state = self.0.borrow_mut();
-            state.streams.remove(&id);
-            state.silent.insert(id);
-        }
+        let stream = self.0.borrow().streams.get(&id).map(|request| Rc::clone(&request.stream));
+        let Some(stream) = stream else { return };
+        self.0.borrow_mut().in_log = true;
+        stream.ended();
+        let mut state = self.0.borrow_mut();
+        state.in_log = false;
+        state.streams.remove(&id);
+        state.silent.insert(id);
     }
 
     /// The host forgets a request, and never says so.

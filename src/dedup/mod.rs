@@ -58,6 +58,7 @@ impl RecordKey {
 pub type Listener = u32;
 
 /// What became of a claim.
+#[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
     /// Nobody had it before: whoever holds the ticket makes the call, and settles or releases.
@@ -79,7 +80,8 @@ pub enum Claim {
 }
 
 /// The right to make the one call for a record. There is one for every claim that was won, and it is
-/// used up by settling or releasing.
+/// used up by settling or releasing; a record whose ticket is lost stays in flight, and fails closed.
+#[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket {
     key: RecordKey,

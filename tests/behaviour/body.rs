@@ -265,3 +265,38 @@ async fn a_body_that_stalls_is_answered_408_at_the_request_timeout() {
     assert_eq!(edge.bind("sn").await, 3);
     edge.end().await;
 }
+
+/// Sends a bind with nothing but its headers, and the body only after that pause.
+async fn send_slowly(edge: &Edge, bind: &Event, pause: Duration) -> Answer {
+    let request = edge.account.seal(bind);
+    let body = request.body_bytes();
+    let head = raw_head(&request, &format!("connection: close\r\ncontent-length: {}\r\n\r\n{{", body.len()));
+    let pieces = [head, body[1..].to_vec()];
+    send_raw_pieces(edge.envoy.address(), &pieces, pause).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_slow_body_leaves_the_call_less_time_and_never_makes_the_answer_late() {
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap.edit_plugin_value(|plugin| plugin["endpoints"][0]["decision"]["timeout_ms"] = 2000.into())
+    })
+    .await;
+    edge.decision.always(Behaviour::hang());
+    let answer = send_slowly(&edge, &Event::bind("sn-slow"), Duration::from_millis(1800)).await;
+    assert_eq!(errcode(&answer, &edge.account), 7); // and before WeCom gives up
+    assert_eq!(edge.decision.count(), 1);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_bind_that_is_complete_too_late_is_refused_and_never_delivered() {
+    let edge = Edge::start().await;
+    edge.decision.always(Behaviour::verdict(0));
+    let bind = Event::bind("sn-late");
+    let answer = send_slowly(&edge, &bind, Duration::from_millis(3100)).await;
+    assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(7));
+    assert_eq!(edge.decision.count(), 0);
+    // It was not even claimed: WeCom's retry is decided.
+    assert_eq!(errcode(&edge.send(&edge.account.seal(&bind)).await, &edge.account), 0);
+    edge.stop().await;
+}

@@ -39,6 +39,7 @@ fn many_jobs_are_worked_off_by_one_wake_up() {
     assert_eq!(edge.process.calls_made(), 5);
     edge.process.read_queue(0, usize::MAX);
     assert_eq!(edge.process.calls_made(), 5, "the other wake-ups find nothing to do");
+    assert_eq!(edge.process.waiting_messages(0), 0, "the queue is read to its end");
     for (call, _) in edge.process.calls() {
         edge.decides(call, 0);
     }
@@ -137,6 +138,61 @@ fn a_call_that_breaks_off_fails_a_bind_for_good_and_lets_another_callback_be_sen
     edge.ends(call, "204", "");
     edge.plain(again, 200, "delivered");
     assert_eq!(edge.process.calls_made(), 3);
+    edge.is_quiet();
+}
+
+#[test]
+fn a_call_gets_what_is_left_of_the_time_since_the_headers() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let id = edge.headers(0, &request);
+    edge.process.buffered(id, 1);
+    edge.pass(2500);
+    edge.process.complete(id, &request.body_bytes());
+    edge.process.read_queue(0, usize::MAX);
+    assert_eq!(edge.the_call().1.timeout_ms, 350);
+    edge.pass(350);
+    edge.tick_all();
+    edge.verdict(id, 7, "deadline");
+    edge.decides(edge.the_call().0, 0);
+    let later = edge.arrive(1, &request);
+    edge.verdict(later, 0, "duplicate");
+    edge.is_quiet();
+}
+
+#[test]
+fn what_is_complete_too_late_is_neither_claimed_nor_delivered() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let id = edge.headers(0, &request);
+    edge.process.buffered(id, 1);
+    edge.pass(2900);
+    edge.process.complete(id, &request.body_bytes());
+    edge.verdict(id, 7, "deadline");
+    edge.process.settle_messages();
+    assert_eq!(edge.process.calls_made(), 0);
+    let (again, call) = edge.called(1, &request); // WeCom's retry is the first
+    edge.decides(call, 0);
+    edge.verdict(again, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_job_whose_time_is_over_when_the_root_comes_to_it_is_not_sent() {
+    let edge = Edge::new();
+    let door = edge.seal(Event::remote_open_door("sn").req_id("r2"));
+    let bind = edge.seal(bind());
+    let ids = [edge.arrive(0, &bind), edge.arrive(0, &door)];
+    edge.pass(2850);
+    edge.process.read_queue(0, usize::MAX);
+    edge.verdict(ids[0], 7, "deadline");
+    edge.plain(ids[1], 503, "deadline");
+    assert_eq!(edge.process.calls_made(), 0);
+    let copy = edge.arrive(1, &bind);
+    edge.verdict(copy, 7, "duplicate");
+    let (again, call) = edge.called(1, &door); // nobody got it
+    edge.ends(call, "200", "success");
+    edge.plain(again, 200, "delivered");
     edge.is_quiet();
 }
 

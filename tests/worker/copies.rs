@@ -170,3 +170,44 @@ fn what_is_in_a_queue_and_no_notice_of_ours_is_ignored() {
     edge.verdict(copy, 0, "duplicate_in_flight");
     edge.is_quiet();
 }
+
+#[test]
+fn a_notice_of_a_call_given_up_does_not_end_the_next_first() {
+    let edge = Edge::new();
+    let request = edge.seal(unbind());
+    let (first, call) = edge.called(1, &request);
+    let copy = edge.arrive(0, &request);
+    edge.process.end_call(call, None); // given up; worker 0 has not read its queue yet
+    edge.plain(first, 503, "upstream_unreachable");
+    let again = edge.arrive(0, &request); // so this one is first now
+    edge.process.read_queue(0, usize::MAX);
+    edge.plain(copy, 503, "duplicate_in_flight");
+    edge.waits(again);
+    edge.ends(edge.the_call().0, "200", "success");
+    edge.plain(again, 200, "delivered");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_notice_of_an_expired_record_does_not_decide_the_next_bind() {
+    let edge = Edge::without_workers();
+    for _ in 0..2 {
+        edge.start_worker(|config| {
+            config["freshness_seconds"] = 0.into();
+            config["dedup"] = json!({ "ttl_seconds": 1 });
+        });
+    }
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(1, &request);
+    let copy = edge.arrive(0, &request);
+    edge.decides(call, 0); // the notice waits in worker 0's queue
+    edge.verdict(first, 0, "bound");
+    edge.pass(1000); // a clock that leaps, or a busy worker: the record is gone
+    let again = edge.arrive(0, &request);
+    edge.process.read_queue(0, usize::MAX);
+    edge.verdict(copy, 0, "duplicate_in_flight");
+    edge.waits(again); // its own call has not ended
+    edge.decides(edge.the_call().0, 4);
+    edge.verdict(again, 4, "refused");
+    edge.is_quiet();
+}

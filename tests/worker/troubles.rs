@@ -106,7 +106,9 @@ fn a_clock_that_leaps_past_a_record_lets_nobody_be_told_of_another_call() {
     edge.waits(first);
     edge.decides(edge.the_call().0, 4);
     edge.verdict(second, 4, "refused");
-    edge.verdict(first, 4, "duplicate_in_flight"); // it waited under the same key
+    edge.waits(first);
+    edge.tick_all();
+    edge.verdict(first, 7, "deadline"); // its record is gone, so nobody may be told what its call said
     edge.is_quiet();
 }
 
@@ -166,6 +168,32 @@ fn an_answer_that_cannot_be_sealed_is_503_and_the_record_keeps_the_verdict() {
 }
 
 #[test]
+fn a_call_that_broke_off_at_its_timeout_counts_as_late() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(bind()));
+    edge.pass(TIMEOUT_MS);
+    edge.process.end_call(call, None);
+    edge.verdict(id, 7, "upstream_timeout");
+    assert_eq!(edge.process.counted("ms of lock bind"), i64::try_from(TIMEOUT_MS).unwrap());
+    edge.is_quiet();
+}
+
+#[test]
+fn the_log_is_loud_about_failures_alone() {
+    let edge = Edge::new();
+    let (_, call) = edge.called(0, &edge.seal(bind()));
+    edge.decides(call, 0);
+    edge.arrive(0, &edge.seal(bind().req_id("r2")).forged());
+    let levels: Vec<_> = edge
+        .process
+        .log()
+        .into_iter()
+        .map(|(level, line)| (level, line.split(' ').next().unwrap().to_owned()))
+        .collect();
+    assert_eq!(levels, [(Level::Debug, "bound".to_owned()), (Level::Warn, "bad_signature".to_owned())]);
+}
+
+#[test]
 fn of_a_request_that_the_host_forgot_nothing_is_said() {
     let edge = Edge::new();
     let request = edge.seal(bind());
@@ -178,4 +206,8 @@ fn of_a_request_that_the_host_forgot_nothing_is_said() {
     assert!(edge.finished(first).is_none() && edge.finished(copy).is_none());
     assert_eq!((edge.ended("bind", "bound"), edge.ended("bind", "duplicate_in_flight")), (0, 0));
     assert_eq!(edge.process.counted("copies waiting"), 0, "it does not wait any more");
+    let lost = edge.headers(0, &request);
+    edge.process.lose(lost);
+    edge.process.leave(lost);
+    assert_eq!(edge.ended("other", "client_gone"), 0);
 }

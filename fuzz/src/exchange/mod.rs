@@ -166,6 +166,33 @@ fn seeds() -> Vec<Seed> {
             &[arrive(0, BIND), ReadAllQueues, trouble(trouble::CONTENDED, 70), ended(1), arrive(1, BIND)],
         ),
         sequence("lost", usual, &[arrive(0, BIND), trouble(trouble::LOST_STREAM, 0), ReadAllQueues, ended(1), TICK]),
+        sequence(
+            "stale-notice",
+            usual,
+            &[
+                arrive(1, UNBIND),
+                ReadAllQueues,
+                arrive(0, UNBIND),
+                ended(0),
+                arrive(0, UNBIND),
+                ReadAllQueues,
+                ended(8),
+            ],
+        ),
+        sequence(
+            "stale-verdict",
+            [1, 0, 1, 3],
+            &[
+                arrive(1, BIND),
+                ReadAllQueues,
+                arrive(0, BIND),
+                ended(1),
+                Leap { direction: 0, seconds: 1 },
+                arrive(0, BIND),
+                ReadAllQueues,
+                ended(3),
+            ],
+        ),
         sequence("ends-at-once", [4, 0, 1, 3], &[arrive(0, BIND), arrive(0, BIND), ReadAllQueues, ended(1)]),
     ];
     for flaw in 192..192 + request::FLAWS.len() as u8 {

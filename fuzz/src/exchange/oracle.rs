@@ -10,7 +10,7 @@ use serde_json::json;
 use wecom_callback_filter::callout::Response;
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::dedup::{record, table};
-use wecom_callback_filter::exchange::{Answer, CALL_GRACE_MS, FIRST_BYTE_MS, LONGEST_WAIT_MS};
+use wecom_callback_filter::exchange::{ANSWER_WITHIN_MS, Answer, CALL_GRACE_MS, FIRST_BYTE_MS};
 use wecom_callback_filter::host::{CallId, StreamId};
 use wecom_callback_filter::outcome::Outcome;
 use wecom_callback_filter::report::Report;
@@ -37,6 +37,8 @@ struct Request {
     claimed: Option<Moment>,
     called: bool,
     finished: bool,
+    /// How it ended.
+    outcome: Option<Outcome>,
 }
 
 /// A moment, by the clock and by the order of things.
@@ -222,8 +224,8 @@ impl Oracle {
     fn nobody_waits_longer(&mut self) {
         self.read_all_queues();
         self.watch();
-        let last = self.requests.values().filter(|request| !request.finished);
-        let last = last.filter_map(|request| request.claimed).map(|claimed| claimed.ms + LONGEST_WAIT_MS).max();
+        let open = self.requests.values().filter(|request| !request.finished && request.claimed.is_some());
+        let last = open.map(|request| request.began_ms + ANSWER_WITHIN_MS).max();
         self.clock(self.process.now_ms().max(last.unwrap_or(0)));
         for worker in self.everyone() {
             self.tick(worker);
@@ -280,6 +282,7 @@ impl Oracle {
             claimed: None,
             called: false,
             finished: false,
+            outcome: None,
         };
         self.requests.insert(id, request);
         self.watch();
@@ -301,11 +304,16 @@ impl Oracle {
                 Ok(()) => request.sent.fate(now.seconds(), &self.configs[0]),
                 Err(status) => Fate::Refused(status),
             };
-            if fate == Fate::Claimed {
-                request.claimed = Some(now);
-                self.identities.insert(request.sent.identity.clone());
-            }
-            request.fate = Some(fate);
+            let too_late = request.began_ms + ANSWER_WITHIN_MS <= now.ms;
+            request.fate = Some(match fate {
+                Fate::Claimed if too_late => Fate::Failed,
+                Fate::Claimed => {
+                    request.claimed = Some(now);
+                    self.identities.insert(request.sent.identity.clone());
+                    Fate::Claimed
+                }
+                fate => fate,
+            });
         }
         self.process.complete(id, &body);
         self.watch();
@@ -353,7 +361,7 @@ impl Oracle {
             lives.iter_mut().for_each(|life| life.released = Some(now.order));
         }
         // Then who came first gets just that.
-        let told = sure && !request.finished && !self.process.is_lost(id);
+        let told = sure && !request.finished && self.process.is_open(id) && !self.process.is_lost(id);
 
         let response = scripted.response.map(|response| (response.headers(), response.body));
         self.process.end_call(call, response.as_ref().map(|(headers, body)| Response::new(headers, body)));
@@ -374,7 +382,8 @@ impl Oracle {
             let until_ms = match request.claimed {
                 Some(claimed) => {
                     let upstream = self.configs[worker].endpoints()[request.sent.endpoint].upstream(request.sent.event);
-                    Some(claimed.ms + (upstream.timeout_ms() + CALL_GRACE_MS).min(LONGEST_WAIT_MS))
+                    let latest_ms = request.began_ms + ANSWER_WITHIN_MS;
+                    Some((claimed.ms + upstream.timeout_ms() + CALL_GRACE_MS).min(latest_ms))
                 }
                 None => (!request.body_began).then_some(request.began_ms + FIRST_BYTE_MS),
             };
@@ -455,11 +464,15 @@ impl Oracle {
         let request = self.requests.get_mut(stream).expect("known");
         let claimed = request.claimed.expect("a call for a request that is not authentic");
         assert!(!std::mem::replace(&mut request.called, true), "called twice");
+        let told = request.outcome.is_none_or(|o| !matches!(o, Outcome::Duplicate | Outcome::DuplicateInFlight));
+        assert!(told, "a call for a request that was answered as another's copy");
         let sent = &request.sent;
         let config = &self.configs[request.worker];
         let upstream = config.endpoints()[sent.endpoint].upstream(sent.event);
         assert_eq!((call.body.as_slice(), call.cluster.as_str()), (sent.message.as_slice(), upstream.cluster()));
-        assert_eq!(call.timeout_ms, upstream.timeout_ms());
+        let left_ms = (request.began_ms + ANSWER_WITHIN_MS).saturating_sub(call.began_ms);
+        assert!(left_ms > 0, "a call for a callback whose time is over");
+        assert_eq!(call.timeout_ms, upstream.timeout_ms().min(left_ms));
         for (name, value) in &call.headers {
             let fit = (1..=128).contains(&value.len()) && value.bytes().all(|b| (b' '..=b'~').contains(&b));
             assert!(fit && !value.contains(SECRET), "{name}: {value:?}");
@@ -488,6 +501,7 @@ impl Oracle {
         for Finished { stream, report, answer, at_ms } in finished {
             let request = self.requests.get_mut(&stream).expect("known");
             assert!(!std::mem::replace(&mut request.finished, true), "finished twice");
+            request.outcome = Some(report.outcome);
             if !request.body_began
                 && request.claimed.is_none()
                 && report.outcome == Outcome::NoBody
@@ -520,6 +534,16 @@ impl Oracle {
                 }
                 Some(Fate::Refused(status)) => is_rejection(sent, report.outcome.name(), answer, *status),
                 Some(Fate::BadMessage) => is_rejection(sent, "bad_message", answer, 403),
+                Some(Fate::Failed) => {
+                    assert_eq!(report.outcome, Outcome::Deadline);
+                    match sent.event.refusal() {
+                        Some(refusal) => {
+                            let (plaintext, _) = opened_reply(&answer.body, &sent.credential).expect("sealed");
+                            assert_eq!((answer.status, plaintext.as_slice()), (200, refusal.as_bytes()));
+                        }
+                        None => is_rejection(sent, "deadline", answer, 503),
+                    }
+                }
                 fate => panic!("{fate:?}, but {answer:?}"),
             }
             return;
@@ -545,8 +569,10 @@ impl Oracle {
             let read: serde_json::Value = serde_json::from_slice(&plaintext).expect("JSON");
             let code = read["errcode"].as_u64().and_then(|code| u32::try_from(code).ok()).expect("a code");
             assert_eq!(report.facts.errcode, Some(code));
-            let said = lives.clone().any(|life| life.event == EventType::Bind && life.verdict == Some(code));
-            assert!(said || code == 7, "nobody said {code}");
+            // Whom a call was made for is told by that call, and by no other life of the record.
+            let own = |life: &&Life| !request.called || life.claimed.order == request.claimed.map_or(0, |c| c.order);
+            let mut said = lives.filter(own).filter(|life| life.event == EventType::Bind);
+            assert!(code == 7 || said.any(|life| life.verdict == Some(code)), "nobody said {code}");
             return;
         }
         let mut said = lives.filter(|life| life.event != EventType::Bind).map(|life| life.relayed);

@@ -87,6 +87,8 @@ pub(super) const FLAWS: [Flaw; 22] = [
 pub(super) enum Fate {
     /// It is authentic: its record is claimed.
     Claimed,
+    /// It is authentic and too late: it fails, unclaimed.
+    Failed,
     /// Its digits are echoed.
     Echoed,
     /// It is refused with this status and the outcome's word.
