@@ -478,11 +478,11 @@ impl Context {
         Ended { context: self, outcome, reason: reason.into(), content }
     }
 
-    fn gone(self: Box<Self>) -> Report {
+    fn gone(self) -> Report {
         self.report(Outcome::ClientGone, "the client left before it was answered".into())
     }
 
-    fn report(self: Box<Self>, outcome: Outcome, reason: Cow<'static, str>) -> Report {
+    fn report(self, outcome: Outcome, reason: Cow<'static, str>) -> Report {
         Report { endpoint: self.endpoint, facts: self.facts, outcome, reason }
     }
 }

@@ -107,7 +107,7 @@ fn the_first_claim_wins_and_its_copies_get_its_reply() {
     assert_eq!(table.settle(ticket, &reply(4), 2), Ok(vec![7, 8]));
     assert_eq!(table.look(key, 2), Some(Standing::Settled(reply(4))));
     assert_eq!(table.claim(key, 101, 104, 7), Claim::Settled(reply(4)));
-    table.won(key, 102, 105, 7); // its record has expired
+    let _ = table.won(key, 102, 105, 7); // its record has expired
 }
 
 #[test]
@@ -118,19 +118,19 @@ fn a_released_key_is_free_again() {
     assert_eq!(table.claim(key, 0, 3, 8), announced(key));
     assert_eq!(table.release(ticket, 1), Ok(vec![8]));
     assert_eq!(table.look(key, 1), Some(Standing::Absent));
-    table.won(key, 1, 4, 8);
+    let _ = table.won(key, 1, 4, 8);
 }
 
 #[test]
 fn a_call_that_never_came_back_is_a_failure_and_not_a_second_call() {
     let short = table(10, 1);
     let key = short.key(b"r1");
-    short.won(key, 0, 3, 7);
+    let _ = short.won(key, 0, 3, 7);
     assert_eq!(short.claim(key, 3, 6, 8), announced(key), "lives as long as the call, however short the ttl");
-    short.won(key, 4, 7, 8);
+    let _ = short.won(key, 4, 7, 8);
     let long = table(10, 100);
     let key = long.key(b"r2");
-    long.won(key, 0, 3, 7);
+    let _ = long.won(key, 0, 3, 7);
     assert_eq!(long.claim(key, 3, 6, 8), announced(key));
     assert_eq!(long.claim(key, 4, 7, 8), Claim::Settled(Reply::Failed));
 }
@@ -173,7 +173,7 @@ fn a_full_table_refuses_and_never_evicts() {
     for key in &keys[..4] {
         assert_eq!(table.claim(*key, 99, 102, 1), Claim::Settled(reply(0)));
     }
-    table.won(keys[4], 100, 103, 1); // expired records make room
+    let _ = table.won(keys[4], 100, 103, 1); // expired records make room
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_claim_and_a_settlement_are_one_write_each() {
     let key = table.key(b"r1");
     let ticket = table.won(key, 0, 3, 7);
     table.settle(ticket, &reply(0), 0).unwrap();
-    table.claim(key, 0, 3, 7);
+    let _ = table.claim(key, 0, 3, 7);
     assert_eq!(table.store.borrow().writes - before, 2);
 }
 
