@@ -77,6 +77,10 @@ impl<'p> Addressed<'p> {
             facts: Facts::UNKNOWN,
             until_ms: now_ms.saturating_add(ANSWER_WITHIN_MS),
         });
+        if head.is_grpc() {
+            // Any answer, Envoy's own included, would arrive as an empty 200, which means "bound".
+            return Break(context.end(Outcome::GrpcRequest, "content-type is application/grpc", Content::Reset));
+        }
         let begun = match head.method {
             b"GET" => context.verify_url(self.query, now_ms).map(Err),
             b"POST" => context.expect_body(self.query, head).map(Ok),
@@ -100,6 +104,8 @@ pub struct Head<'a> {
     pub method: &'a [u8],
     /// `content-length`, if there is one.
     pub content_length: Option<&'a [u8]>,
+    /// `content-type`, if there is one.
+    pub content_type: Option<&'a [u8]>,
     /// `x-request-id`, if there is one.
     pub request_id: Option<&'a [u8]>,
     /// Those of [`TRACE_HEADERS`] that are there.
@@ -114,10 +120,18 @@ impl<'a> Head<'a> {
         Self {
             method: header(headers, ":method").unwrap_or_default(),
             content_length: header(headers, "content-length"),
+            content_type: header(headers, "content-type"),
             request_id: header(headers, "x-request-id"),
             trace: TRACE_HEADERS.into_iter().filter_map(|name| Some((name, header(headers, name)?))).collect(),
             end_of_stream,
         }
+    }
+
+    /// Whether Envoy would take the request for one of gRPC, or might.
+    fn is_grpc(&self) -> bool {
+        const GRPC: &[u8] = b"application/grpc";
+        let content_type = self.content_type.unwrap_or_default().trim_ascii_start();
+        content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
     }
 }
 
@@ -317,6 +331,19 @@ enum Content {
     Sealed { plaintext: Cow<'static, [u8]>, sealer: Sealer, errcode: Option<u32> },
     /// The outcome's word.
     Error,
+    /// No answer: the request is reset.
+    Reset,
+}
+
+/// How a request is to be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With this answer.
+    Answer(Answer),
+    /// Without an answer, by a reset.
+    Reset,
+    /// It has ended: the client has left.
+    Gone,
 }
 
 /// An answer to a request.
@@ -341,7 +368,7 @@ impl Ended {
     }
 
     /// Seals the answer, if it is one to be sealed. `random` is asked for then only, and may fail.
-    pub fn seal(self, now_ms: u64, random: impl FnOnce() -> Option<SealingRandom>) -> (Answer, Report) {
+    pub fn seal(self, now_ms: u64, random: impl FnOnce() -> Option<SealingRandom>) -> (Ending, Report) {
         let Self { mut context, mut outcome, mut reason, content } = self;
         let answer = match content {
             Content::Plain(body) => Some(Answer { status: 200, headers: TEXT, body }),
@@ -361,9 +388,10 @@ impl Ended {
                 }
             }
             Content::Error => None,
+            Content::Reset => return (Ending::Reset, context.report(outcome, reason)),
         };
         let answer = answer.unwrap_or_else(|| error(outcome, &context.origin.request_id));
-        (answer, context.report(outcome, reason))
+        (Ending::Answer(answer), context.report(outcome, reason))
     }
 }
 

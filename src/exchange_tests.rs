@@ -219,7 +219,15 @@ fn ends<T>(step: ControlFlow<Ended, T>) -> Ended {
 }
 
 fn sealed(ended: Ended) -> (Answer, Report) {
-    ended.seal(NOW_MS, || Some([3; 24]))
+    answered(ended.seal(NOW_MS, || Some([3; 24])))
+}
+
+#[track_caller]
+fn answered((ending, report): (Ending, Report)) -> (Answer, Report) {
+    match ending {
+        Ending::Answer(answer) => (answer, report),
+        other => panic!("no answer, but {other:?}"),
+    }
 }
 
 /// What WeCom reads out of an answer: the status, and the plaintext of a sealed body.
@@ -253,7 +261,7 @@ const UNSAID: [&str; 5] = ["bad_ciphertext", "bad_receive_id", "not_a_callback",
 #[track_caller]
 fn rejected(ended: Ended, status: u32, outcome: &str) -> Report {
     let word = if UNSAID.contains(&outcome) { "bad_message" } else { outcome };
-    let (answer, report) = ended.seal(NOW_MS, || panic!("nothing to seal"));
+    let (answer, report) = answered(ended.seal(NOW_MS, || panic!("nothing to seal")));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!((answer.status, &body), (status, &json!({"error": word, "request_id": "rid-1"})), "{}", report.reason);
     assert_eq!(report.outcome.name(), outcome);
@@ -291,8 +299,14 @@ fn another_path_is_not_ours() {
 
 #[test]
 fn headers_are_found_by_name() {
-    let headers =
-        [(":method", "POST"), ("x-request-id", "r"), ("b3", "1"), ("content-length", "7"), ("tracestate", "s")];
+    let headers = [
+        (":method", "POST"),
+        ("x-request-id", "r"),
+        ("b3", "1"),
+        ("content-length", "7"),
+        ("content-type", "t"),
+        ("tracestate", "s"),
+    ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     let head = Head::new(&headers, true);
     assert_eq!((head.method, head.request_id, head.content_length), (&b"POST"[..], Some(&b"r"[..]), Some(&b"7"[..])));
@@ -337,6 +351,31 @@ fn other_methods_are_refused() {
         let ended = || ends(Sent { method, ..Sent::bind() }.begin().0);
         assert!(sealed(ended()).0.headers.contains(&("allow", "GET, POST")));
         rejected(ended(), 405, "bad_method");
+    }
+}
+
+#[test]
+fn a_grpc_request_is_reset_whatever_else_it_is() {
+    let (_, path) = Sent::bind().sealed();
+    for (content_type, reset) in [
+        (&b"application/grpc"[..], true),
+        (b"application/grpc+proto", true),
+        (b"APPLICATION/Grpc-Web+json", true),
+        (b" application/grpc; charset=utf-8", true),
+        (b"application/grp", false),
+        (b"application/json", false),
+        (b"", false),
+    ] {
+        for method in [&b"POST"[..], b"GET", b"PUT"] {
+            let head = Head { method, content_type: Some(content_type), ..post() };
+            let begun = begin(&config(), &path, &head);
+            if reset {
+                let (ending, report) = ends(begun).seal(NOW_MS, || panic!("nothing to seal"));
+                assert_eq!((ending, report.outcome), (Ending::Reset, Outcome::GrpcRequest));
+            } else if let Break(ended) = begun {
+                assert_ne!(ended.outcome(), Outcome::GrpcRequest);
+            }
+        }
     }
 }
 
@@ -548,7 +587,7 @@ fn the_conclusion_of_another_type_says_nothing_about_a_bind() {
 
 #[test]
 fn without_random_numbers_the_answer_is_503() {
-    let (answer, report) = Sent::bind().ended(Claim::Unavailable).seal(NOW_MS, || None);
+    let (answer, report) = answered(Sent::bind().ended(Claim::Unavailable).seal(NOW_MS, || None));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!((answer.status, body), (503, json!({ "error": "seal_failed", "request_id": "rid-1" })));
     assert_eq!((report.outcome, report.facts.errcode), (Outcome::SealFailed, None));

@@ -10,7 +10,7 @@ use log::Level;
 use crate::callout::UpstreamRequest;
 use crate::config::Endpoint;
 use crate::dedup::{Listener, Store};
-use crate::exchange::Answer;
+use crate::exchange::Ending;
 use crate::outcome::Outcome;
 use crate::report::Report;
 use crate::wecom::callback::EventType;
@@ -36,9 +36,9 @@ pub trait Host: Store {
     /// for by a [`Root`](crate::worker::Root).
     fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId>;
 
-    /// Ends a request: leaves what is said of it for access logs and traces, and sends the answer,
-    /// unless the client has left. Says whether the host still knew the request.
-    fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool;
+    /// Ends a request: leaves what is said of it for access logs and traces, and ends it as told. Says
+    /// whether the host still knew the request.
+    fn finish(&self, stream: StreamId, report: &Report, ending: &Ending) -> bool;
 
     /// Sends a message to a worker's queue, which is not read before this returns. Says whether the
     /// queue is there.

@@ -21,7 +21,7 @@ pub enum Kind {
     /// Whoever has the token but not the key could otherwise decrypt a captured message, or forge one,
     /// by trying out altered ciphertexts.
     BadMessage,
-    /// Nobody is left to be answered.
+    /// Nobody is left to be answered, or no answer would arrive as it was sent.
     Unanswered,
 }
 
@@ -115,6 +115,8 @@ outcomes! {
     /// The reply could not be encrypted, for want of random numbers.
     SealFailed = "seal_failed", Kind::Rejected(503), Warn, All;
 
+    /// A gRPC request, reset: Envoy would turn every answer to it into an empty 200.
+    GrpcRequest = "grpc_request", Kind::Unanswered, Debug, Unread;
     /// Neither GET nor POST.
     BadMethod = "bad_method", Kind::Rejected(405), Debug, Unread;
     /// A query parameter is missing, repeated or malformed.

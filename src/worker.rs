@@ -30,7 +30,7 @@ use self::streams::{Stage, Streams};
 use crate::callout::{Conclusion, Job, Response};
 use crate::config::Config;
 use crate::dedup::{Claim, Listener, NotConcluded, RecordKey, Records, Ticket, record};
-use crate::exchange::{Addressed, Claimed, Claiming, Ended, Head, Reading, Waiting};
+use crate::exchange::{Addressed, Claimed, Claiming, Ended, Ending, Head, Reading, Waiting};
 use crate::host::{CallId, Count, Host, StreamId};
 use crate::outcome::Outcome;
 use crate::reply::Reply;
@@ -351,7 +351,7 @@ impl<H: Host> Worker<H> {
             }
             None => return,
         };
-        if self.host.finish(id, &report, None) {
+        if self.host.finish(id, &report, &Ending::Gone) {
             self.say(&report);
         }
     }
@@ -373,8 +373,8 @@ impl<H: Host> Worker<H> {
                 ),
             );
         }
-        let (answer, report) = ended.seal(now_ms, || self.host.random());
-        if self.host.finish(id, &report, Some(&answer)) {
+        let (ending, report) = ended.seal(now_ms, || self.host.random());
+        if self.host.finish(id, &report, &ending) {
             self.say(&report);
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use log::Level;
 use wecom_callback_filter::callout::UpstreamRequest;
 use wecom_callback_filter::dedup::{Listener, Store};
-use wecom_callback_filter::exchange::Answer;
+use wecom_callback_filter::exchange::Ending;
 use wecom_callback_filter::host::{CallId, Count, Host, StreamId};
 use wecom_callback_filter::report::Report;
 
@@ -71,8 +71,8 @@ impl Host for ModelHost {
         })
     }
 
-    fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool {
-        let ending = self.called("finish", |state| {
+    fn finish(&self, stream: StreamId, report: &Report, ending: &Ending) -> bool {
+        let ended = self.called("finish", |state| {
             let silent = state.silent.contains(&stream);
             let request = state.streams.get(&stream).filter(|request| !request.lost && !silent);
             let Some(request) = request else {
@@ -80,21 +80,26 @@ impl Host for ModelHost {
                 return None;
             };
             assert_eq!(request.worker, self.worker, "another worker's request");
-            assert!(answer.is_none() || !state.in_log, "an answer from on_log ends the process");
-            let ending = std::rc::Rc::clone(&request.stream);
+            let gone = *ending == Ending::Gone;
+            assert_eq!(gone, state.in_log, "an answer from on_log ends the process; nothing else is gone");
+            let handle = std::rc::Rc::clone(&request.stream);
             state.silent.insert(stream);
             let at_ms = state.now_ms;
-            state.finished.push(Finished { stream, report: report.clone(), answer: answer.cloned(), at_ms });
-            let at_once = answer.is_some() && state.ends_at_once;
+            let answer = match ending {
+                Ending::Answer(answer) => Some(answer.clone()),
+                Ending::Reset | Ending::Gone => None,
+            };
+            state.finished.push(Finished { stream, report: report.clone(), answer, at_ms });
+            let at_once = !gone && state.ends_at_once;
             if at_once {
                 state.streams.remove(&stream);
             }
-            Some(at_once.then_some(ending))
+            Some(at_once.then_some(handle))
         });
-        match ending {
+        match ended {
             None => false,
-            Some(ending) => {
-                if let Some(stream) = ending {
+            Some(handle) => {
+                if let Some(stream) = handle {
                     stream.ended();
                 }
                 true

@@ -77,7 +77,7 @@ pub struct Finished {
     pub stream: StreamId,
     /// What is said of it.
     pub report: Report,
-    /// What its client got; none if it had left.
+    /// What its client got; none if it had left, or was reset.
     pub answer: Option<Answer>,
     /// When, in Unix milliseconds.
     pub at_ms: u64,

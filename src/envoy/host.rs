@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use crate::callout::UpstreamRequest;
 use crate::config::Config;
 use crate::dedup::{Listener, Store};
-use crate::exchange::Answer;
+use crate::exchange::{Answer, Ending};
 use crate::host::{CallId, Count, Host, StreamId};
 use crate::report::Report;
 
@@ -52,7 +52,7 @@ impl Host for Envoy {
         call.ok().map(CallId)
     }
 
-    fn finish(&self, stream: StreamId, report: &Report, answer: Option<&Answer>) -> bool {
+    fn finish(&self, stream: StreamId, report: &Report, ending: &Ending) -> bool {
         if hostcalls::set_effective_context(stream.0).is_err() {
             return false;
         }
@@ -61,10 +61,15 @@ impl Host for Envoy {
                 log::error!("Envoy refused the filter state {name}");
             }
         }
-        // Never from `on_log` or `on_done`: that ends the process. A request that ends has no answer.
-        if let Some(Answer { status, headers, body }) = answer
-            && hostcalls::send_http_response(*status, headers.to_vec(), Some(body)).is_err()
-        {
+        // Never an answer from `on_log` or `on_done`: that ends the process. There it is gone.
+        let taken = match ending {
+            Ending::Answer(Answer { status, headers, body }) => {
+                hostcalls::send_http_response(*status, headers.to_vec(), Some(body))
+            }
+            Ending::Reset => hostcalls::reset_http_request(),
+            Ending::Gone => Ok(()),
+        };
+        if taken.is_err() {
             log::error!("Envoy refused an answer");
         }
         true

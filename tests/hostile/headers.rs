@@ -1,5 +1,7 @@
 //! Header values that are not text, and headers that only the filter may set.
 
+use testbed::wecom::Client;
+
 use crate::wire::{self, Wire};
 use crate::{Bound, Edge, Expected, Refused};
 
@@ -120,5 +122,35 @@ async fn headers_of_the_caller_are_not_trusted() {
     for (name, value) in claims {
         assert!(saw.headers.iter().all(|header| *header != (name.to_owned(), value.to_vec())), "{name} was forwarded");
     }
+    edge.end().await;
+}
+
+/// Envoy gives every answer to a request of gRPC, its own answers included, the status 200 and no body.
+/// To WeCom that means "bound".
+#[tokio::test]
+async fn a_grpc_request_gets_no_answer_at_all() {
+    let edge = Edge::start().await;
+    for content_type in ["application/grpc", "application/grpc+proto", "APPLICATION/GRPC", "application/grpc-web-text"]
+    {
+        let bind = edge.bind();
+        for mut request in [
+            bind.request.clone(),
+            bind.request.clone().forged(),
+            bind.request.clone().with_method("PUT"),
+            edge.account.verify_url("123"),
+        ] {
+            request.headers.remove("content-type");
+            let request = request.with_header("content-type", content_type.as_bytes());
+            for client in [Client::http1(), Client::http2()] {
+                let answer = client.send(&edge.url(), &request).await;
+                assert!(answer.is_err(), "{content_type} is answered: {answer:?}");
+            }
+        }
+        assert!(edge.decision.requests_for(&bind.device_sn).is_empty());
+        // Nothing was claimed: the very bind is decided when it comes as it should.
+        let answer = edge.send(&bind.bytes(&[("content-type", b"application/json")])).await;
+        edge.check(content_type, &bind, answer.as_ref(), Bound);
+    }
+    assert_eq!(edge.ended("other", "grpc_request").await.unwrap(), 32);
     edge.end().await;
 }

@@ -146,6 +146,7 @@ impl Sender {
         let old = account.seal(Event::bind("sn-rejected").createtime(an_hour_ago));
         self.send(&old, "bind", Outcome::StaleMessage).await;
         self.withhold_body().await;
+        self.call_as_grpc().await;
 
         // The record of callbacks is full.
         while self.records < CAPACITY {
@@ -189,6 +190,15 @@ impl Sender {
         *self.callbacks.entry(("bind".to_owned(), Outcome::ClientGone)).or_default() += 1;
         self.binds_asked += 1;
         self.records += 1;
+    }
+
+    /// A request that Envoy takes for one of gRPC.
+    async fn call_as_grpc(&mut self) {
+        let mut request = self.account.seal(Event::bind("sn-rejected"));
+        request.headers.remove("content-type");
+        let request = request.with_header("content-type", b"application/grpc");
+        assert!(Client::http1().send(&self.url, &request).await.is_err(), "answered");
+        *self.callbacks.entry(("other".to_owned(), Outcome::GrpcRequest)).or_default() += 1;
     }
 
     /// A client that announces a body and does not send it.

@@ -512,6 +512,7 @@ impl Oracle {
             assert!(!report.to_string().contains(SECRET), "{report}");
             match answer {
                 Some(answer) => self.answered(stream, &report, &answer),
+                None if request.fate == Some(Fate::Reset) => assert_eq!(report.outcome, Outcome::GrpcRequest),
                 None => assert_eq!(report.outcome, Outcome::ClientGone),
             }
         }

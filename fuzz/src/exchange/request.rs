@@ -49,6 +49,8 @@ pub(super) enum Flaw {
     OtherPath,
     NoBody,
     AnnouncedTooLarge,
+    /// Envoy would answer it with an empty 200, whatever it is told.
+    Grpc,
     /// A GET verification, which is none.
     Echo,
     EchoToVerifyId,
@@ -57,7 +59,7 @@ pub(super) enum Flaw {
 }
 
 /// All but none.
-pub(super) const FLAWS: [Flaw; 22] = [
+pub(super) const FLAWS: [Flaw; 23] = [
     Flaw::ForgedToken,
     Flaw::WrongKey,
     Flaw::OtherReceiveId,
@@ -80,6 +82,7 @@ pub(super) const FLAWS: [Flaw; 22] = [
     Flaw::Echo,
     Flaw::EchoToVerifyId,
     Flaw::CapturedAsGet,
+    Flaw::Grpc,
 ];
 
 /// What must become of a request.
@@ -89,6 +92,8 @@ pub(super) enum Fate {
     Claimed,
     /// It is authentic and too late: it fails, unclaimed.
     Failed,
+    /// It is reset, unanswered.
+    Reset,
     /// Its digits are echoed.
     Echoed,
     /// It is refused with this status and the outcome's word.
@@ -228,6 +233,7 @@ impl Sent {
                 _ => b"POST",
             },
             content_length: (self.flaw == Flaw::AnnouncedTooLarge).then_some(b"4097"),
+            content_type: (self.flaw == Flaw::Grpc).then_some(b"application/GRPC+proto"),
             request_id: Some(self.request_id.as_bytes()),
             trace: vec![("traceparent", b"00-abc"), ("b3", b"\xff")],
             end_of_stream: self.flaw == Flaw::NoBody,
@@ -257,6 +263,7 @@ impl Sent {
     /// What must become of its headers at once, if anything.
     pub(super) fn fate_of_head(&self, now: u64, config: &Config) -> Option<Fate> {
         match self.flaw {
+            Flaw::Grpc => Some(Fate::Reset),
             Flaw::Put => Some(Fate::Refused(405)),
             Flaw::NoNonce | Flaw::TwoNonces | Flaw::NoBody => Some(Fate::Refused(400)),
             Flaw::AnnouncedTooLarge => Some(Fate::Refused(413)),
