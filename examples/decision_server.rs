@@ -25,7 +25,7 @@ struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
     events_listen: SocketAddr,
 
-    /// The verdict on binds of devices that no other rule speaks of.
+    /// The verdict on binds of all other devices.
     #[arg(long, value_name = "CODE", default_value_t = 0)]
     default: u32,
 
@@ -39,7 +39,7 @@ struct Options {
 }
 
 const SERIALS: &str = "\
-Serial numbers that are understood:
+Serial numbers with a meaning:
   sn-accept…        errcode 0
   sn-refuse-CODE    that errcode
   sn-slow-MS        errcode 0 after so many milliseconds
@@ -49,7 +49,7 @@ Serial numbers that are understood:
   sn-stall          sends the headers and never a body
   sn-cut            closes the connection in mid-body
   sn-close          closes the connection without an answer
-  sn-garbage        answers with something that is no HTTP
+  sn-garbage        answers with something that is not HTTP
   sn-html           answers 200 with a web page
   sn-STATUS         that HTTP status, as in sn-500
 Callbacks other than bind are answered with what their type asks for, else success.";

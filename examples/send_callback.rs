@@ -184,7 +184,7 @@ impl Plan {
             Some(file) => Some(std::fs::read(file).with_context(|| file.to_owned())?),
         };
         if !options.url.starts_with("http://") && !options.url.starts_with("https://") {
-            bail!("{:?} is no http or https URL", options.url);
+            bail!("{:?} is not an http or https URL", options.url);
         }
         Ok(Self { options: Arc::clone(options), account, message, left: options.count, queue: VecDeque::new() })
     }

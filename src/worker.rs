@@ -216,7 +216,7 @@ impl<H: Host> Worker<H> {
             self.jobs.borrow_mut().push_back(call);
         } else {
             let conclusion = call.job.not_made();
-            self.conclude(call, conclusion);
+            self.record_and_tell(call, conclusion);
         }
     }
 
@@ -238,7 +238,7 @@ impl<H: Host> Worker<H> {
             let began_ms = self.host.now_ms();
             let Some(request) = call.job.request(began_ms) else {
                 let conclusion = call.job.too_late();
-                self.conclude(call, conclusion);
+                self.record_and_tell(call, conclusion);
                 continue;
             };
             let timeout_ms = request.timeout_ms;
@@ -249,7 +249,7 @@ impl<H: Host> Worker<H> {
                 None => {
                     self.count_call(&call.job, 0);
                     let conclusion = call.job.not_made();
-                    self.conclude(call, conclusion);
+                    self.record_and_tell(call, conclusion);
                 }
             }
         }
@@ -261,11 +261,11 @@ impl<H: Host> Worker<H> {
         let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
         self.count_call(&call.job, elapsed_ms);
         let conclusion = call.job.conclude(response, elapsed_ms, timeout_ms);
-        self.conclude(call, conclusion);
+        self.record_and_tell(call, conclusion);
     }
 
     /// Puts a conclusion on record and tells everyone who waits for it, on whatever worker.
-    fn conclude(&self, call: Call, mut conclusion: Conclusion) {
+    fn record_and_tell(&self, call: Call, mut conclusion: Conclusion) {
         let Call { ticket, job, first } = call;
         let Some(Shared { records, queue }) = &self.shared else { return };
         let key = ticket.key();

@@ -217,7 +217,7 @@ impl Records {
         now: u32,
     ) -> Result<Vec<Listener>, NotConcluded> {
         let expires = now.saturating_add(self.ttl_seconds);
-        self.conclude(store, &ticket, Some(&Record { state: State::Settled(reply.clone()), expires }), now)
+        self.end_claim(store, &ticket, Some(&Record { state: State::Settled(reply.clone()), expires }), now)
     }
 
     /// Gives up a claim, so that the next copy is first again. Gives the listeners to be told.
@@ -225,10 +225,10 @@ impl Records {
     /// # Errors
     /// [`NotConcluded`]: then nothing is changed.
     pub fn release(&self, store: &impl Store, ticket: Ticket, now: u32) -> Result<Vec<Listener>, NotConcluded> {
-        self.conclude(store, &ticket, None, now)
+        self.end_claim(store, &ticket, None, now)
     }
 
-    fn conclude(
+    fn end_claim(
         &self,
         store: &impl Store,
         ticket: &Ticket,
