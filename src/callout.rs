@@ -156,6 +156,7 @@ impl Job {
             ("x-envoy-max-retries", "0"),
         ];
         headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        headers.extend(upstream.headers().iter().map(|header| (header.name(), header.value())));
         Some(UpstreamRequest {
             cluster: upstream.cluster(),
             headers,

@@ -68,6 +68,11 @@ fn holds(config: &Config) {
             let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
             assert!(visible(upstream.authority()) && visible(upstream.path()), "no header");
             assert!(limits::TIMEOUT_MS.contains(&upstream.timeout_ms()));
+            for header in upstream.headers() {
+                assert!(!header.name().is_empty() && header.name().bytes().all(|b| b.is_ascii_graphic() && b != b':'));
+                assert!(!header.name().starts_with("x-envoy-") && !header.name().starts_with("x-wecom-"));
+                assert!(!header.value().is_empty() && header.value().bytes().all(|b| (b' '..=b'~').contains(&b)));
+            }
         }
     }
 }
@@ -133,6 +138,7 @@ fn configurations() -> Vec<Value> {
                 ],
                 "decision": {
                     "cluster": "decision", "authority": "decision.internal", "path": "/bind?x",
+                    "headers": { "authorization": { "env": "WECOM_AUTH" }, "x-from": "edge" },
                     "timeout_ms": 2800, "empty_is_success": false,
                 },
                 "events": { "cluster": "backend", "path": "/events", "timeout_ms": 1 },
@@ -151,6 +157,8 @@ fn configurations() -> Vec<Value> {
         ("/endpoints/0/credentials/0/token", json!({ "file": token })),
         ("/endpoints/0/credentials/0/token", json!([token])),
         ("/endpoints/0/credentials/0/encoding_aes_key", json!(token)),
+        ("/endpoints/0/decision/headers", json!({ "x-envoy-retry-on": "5xx" })),
+        ("/endpoints/0/decision/headers/x-from", json!([token])),
     ];
     let wrong = wrong.into_iter().map(|(pointer, value)| {
         let mut config = full.clone();

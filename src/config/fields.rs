@@ -6,12 +6,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use super::{ConfigError, Env, Secret};
 use prost_types::value::Kind;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use zeroize::Zeroizing;
-
-use super::{ConfigError, Env};
 
 /// The fields of one object that have not been read yet.
 #[derive(Default)]
@@ -32,6 +30,11 @@ impl Fields {
     /// A refusal of that field.
     pub(super) fn wrong(&self, field: &str, reason: &str) -> ConfigError {
         ConfigError::new(self.path_of(field), reason)
+    }
+
+    /// The names of the fields that are left, in their order.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.left.keys().cloned().collect()
     }
 
     /// To be called last: refuses what was never asked for.
@@ -116,14 +119,14 @@ impl Fields {
     }
 
     /// A secret: a literal string, or `{"env": NAME}`.
-    pub(super) fn secret(&mut self, field: &str, env: Env<'_>) -> Result<Zeroizing<String>, ConfigError> {
+    pub(super) fn secret(&mut self, field: &str, env: Env<'_>) -> Result<Secret, ConfigError> {
         let wrong = "must be a string or {\"env\": \"NAME\"}";
         match self.left.remove(field) {
             None => Err(self.wrong(field, "is missing")),
-            Some(Value::String(text)) => Ok(Zeroizing::new(text)),
+            Some(Value::String(text)) => Ok(Secret::new(text)),
             Some(Value::Object(mut map)) => match (map.remove("env"), map.is_empty()) {
                 // The name is not shown: somebody may have written the secret in its place.
-                (Some(Value::String(name)), true) => env(&name).map(Zeroizing::new).ok_or_else(|| {
+                (Some(Value::String(name)), true) => env(&name).map(Secret::new).ok_or_else(|| {
                     self.wrong(field, "the environment variable that env names is not set, or not passed to the VM")
                 }),
                 _ => Err(self.wrong(field, wrong)),

@@ -5,6 +5,8 @@
 //! may be a secret in the wrong place.
 
 mod fields;
+mod headers;
+mod secret;
 
 use std::rc::Rc;
 
@@ -12,7 +14,8 @@ use prost::Message;
 use thiserror::Error;
 
 use self::fields::Fields;
-
+pub use self::headers::Header;
+pub use self::secret::Secret;
 use crate::wecom::callback::EventType;
 use crate::wecom::credential::{Credential, EncodingAesKey, Token};
 use crate::wecom::envelope::TimestampForm;
@@ -121,6 +124,7 @@ pub struct Upstream {
     cluster: String,
     authority: String,
     path: String,
+    headers: Vec<Header>,
     timeout_ms: u64,
 }
 
@@ -138,6 +142,11 @@ impl Upstream {
     /// `:path` of the call.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Further headers of the call, by which the upstream can know the filter.
+    pub fn headers(&self) -> &[Header] {
+        &self.headers
     }
 
     /// The whole call, last byte included, in milliseconds.
@@ -295,16 +304,16 @@ fn endpoint(index: usize, fields: &mut Fields, env: Env<'_>) -> Result<Endpoint,
     }
     let mut decision_fields = fields.required_object("decision")?;
     let empty_is_success = decision_fields.flag("empty_is_success", true)?;
-    let decision = upstream(&mut decision_fields)?;
+    let decision = upstream(&mut decision_fields, env)?;
     let events = match fields.object("events")? {
-        Some(mut events) => upstream(&mut events)?,
+        Some(mut events) => upstream(&mut events, env)?,
         None => decision.clone(),
     };
     fields.finish()?;
     Ok(Endpoint { index, path, name, receive_ids, verify_receive_ids, credentials, decision, empty_is_success, events })
 }
 
-fn upstream(fields: &mut Fields) -> Result<Upstream, ConfigError> {
+fn upstream(fields: &mut Fields, env: Env<'_>) -> Result<Upstream, ConfigError> {
     let cluster = fields.required_text("cluster")?;
     if cluster.is_empty() {
         return Err(fields.wrong("cluster", "must not be empty"));
@@ -318,16 +327,17 @@ fn upstream(fields: &mut Fields) -> Result<Upstream, ConfigError> {
         return Err(fields.wrong("path", "must begin with / and hold visible ASCII characters other than #"));
     }
     let timeout_ms = fields.number("timeout_ms", &limits::TIMEOUT_MS, limits::TIMEOUT_MS_DEFAULT)?;
+    let headers = headers::parse(&mut fields.object("headers")?.unwrap_or_default(), env)?;
     fields.finish()?;
-    Ok(Upstream { cluster, authority, path, timeout_ms })
+    Ok(Upstream { cluster, authority, path, headers, timeout_ms })
 }
 
 fn credential(fields: &mut Fields, env: Env<'_>) -> Result<Credential, ConfigError> {
     let token = fields.secret("token", env)?;
-    let token = Token::parse(&token).map_err(|error| fields.wrong("token", &error.to_string()))?;
+    let token = Token::parse(token.expose()).map_err(|error| fields.wrong("token", &error.to_string()))?;
     let key = fields.secret("encoding_aes_key", env)?;
     let encoding_aes_key =
-        EncodingAesKey::parse(&key).map_err(|error| fields.wrong("encoding_aes_key", &error.to_string()))?;
+        EncodingAesKey::parse(key.expose()).map_err(|error| fields.wrong("encoding_aes_key", &error.to_string()))?;
     fields.finish()?;
     Ok(Credential { token, encoding_aes_key })
 }

@@ -30,6 +30,7 @@ fn full() -> Value {
                 {"token": "old", "encoding_aes_key": KEY},
             ],
             "decision": {"cluster": "decision", "authority": "decision.internal", "path": "/bind?x=1",
+                         "headers": {"authorization": {"env": "WECOM_TOKEN"}, "x-from": "the edge"},
                          "timeout_ms": 2800, "empty_is_success": false},
             "events": {"cluster": "backend", "path": "/events", "timeout_ms": 1},
         }],
@@ -81,7 +82,13 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert_eq!(endpoint.verify_receive_ids, ["2000000000000001"]);
     assert_eq!(
         endpoint.decision,
-        Upstream { cluster: "decision".into(), authority: "decision".into(), path: "/".into(), timeout_ms: 900 }
+        Upstream {
+            cluster: "decision".into(),
+            authority: "decision".into(),
+            path: "/".into(),
+            headers: Vec::new(),
+            timeout_ms: 900
+        }
     );
     assert!(endpoint.empty_is_success);
     assert_eq!(endpoint.events, endpoint.decision);
@@ -98,6 +105,10 @@ fn every_field_is_read() {
     assert_eq!(endpoint.decision.authority, "decision.internal");
     assert!(!endpoint.empty_is_success);
     assert_eq!(endpoint.events.cluster, "backend");
+    let headers: Vec<_> = endpoint.decision.headers.iter().map(|header| (header.name(), header.value())).collect();
+    assert_eq!(headers, [("authorization", "QDG6eK"), ("x-from", "the edge")]);
+    assert_eq!(endpoint.events.headers, []);
+    assert!(!format!("{config:?}").contains("QDG6eK"), "a secret shows");
     assert_eq!(config.dedup, Dedup { ttl_seconds: 1, capacity: 1 });
     assert_eq!(config.reply_timestamp, TimestampForm::Number);
 }
@@ -168,6 +179,12 @@ fn a_refusal_names_the_field() {
             json!(-1),
             "endpoints[0].events.timeout_ms: must be a whole number from 1 to 2800",
         ),
+        (
+            "/endpoints/0/events/headers",
+            json!({"authorization": {"env": "GONE"}}),
+            "endpoints[0].events.headers.authorization: the environment",
+        ),
+        ("/endpoints/0/events/headers", json!([]), "endpoints[0].events.headers: must be an object"),
         ("/freshness_seconds", json!(31_536_001), "freshness_seconds: must be a whole number from 0 to 31536000"),
         ("/freshness_seconds", json!(1), "dedup.ttl_seconds: must be at least 2 x freshness_seconds + 1, which is 3"),
         ("/dedup/ttl_seconds", json!(0), "dedup.ttl_seconds: must be at least"),
@@ -186,6 +203,26 @@ fn a_refusal_names_the_field() {
     let mut bare = full();
     bare["endpoints"][0].as_object_mut().unwrap().remove("decision");
     assert!(refusal(&bare).starts_with("endpoints[0].decision: is missing"));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_header_has_a_name_of_its_own_and_a_value_that_can_be_sent() {
+    let refused = |name: &str, value: &str, reason: &str| {
+        let refusal = refusal(&with("/endpoints/0/decision/headers", json!({ name: value })));
+        assert_eq!(refusal, format!("endpoints[0].decision.headers.{name}: {reason}"));
+    };
+    for name in ["", ":path", "a b", "x\r\ny", "é", "a:b", "X-From"] {
+        refused(name, "v", "is not a header's name in lower case");
+    }
+    for name in ["x-envoy-retry-on", "x-envoy-max-retries", "x-wecom-event", "x-wecom-other", "idempotency-key"] {
+        refused(name, "v", "is a header that the filter or Envoy sets itself");
+    }
+    for name in ["host", "content-length", "connection", "transfer-encoding", "te", "upgrade"] {
+        refused(name, "v", "is a header of the connection, not of the call");
+    }
+    for value in ["", " v", "v ", "v\n", "é", "\u{7f}"] {
+        refused("x-from", value, "must be printable ASCII, not empty, without blanks at either end");
+    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -217,6 +254,8 @@ fn no_refusal_shows_a_value() {
         "/endpoints/0/decision",
         "/endpoints/0/decision/path",
         "/endpoints/0/decision/timeout_ms",
+        "/endpoints/0/decision/headers",
+        "/endpoints/0/decision/headers/x-from",
         "/endpoints/0/events",
         "/freshness_seconds",
         "/dedup",
@@ -292,6 +331,14 @@ fn the_schema_agrees() {
         ("/endpoints/0/decision/path", json!("bind")),
         ("/endpoints/0/decision/timeout_ms", json!(2801)),
         ("/endpoints/0/decision/empty_is_success", json!("no")),
+        ("/endpoints/0/decision/headers", json!([])),
+        ("/endpoints/0/decision/headers/:path", json!("/")),
+        ("/endpoints/0/decision/headers/content-length", json!("1")),
+        ("/endpoints/0/decision/headers/x-envoy-retry-on", json!("5xx")),
+        ("/endpoints/0/decision/headers/x-wecom-event", json!("bind")),
+        ("/endpoints/0/decision/headers/x-from", json!("")),
+        ("/endpoints/0/decision/headers/x-from", json!(" v")),
+        ("/endpoints/0/decision/headers/x-from", json!({"file": "x"})),
         ("/endpoints/0/events/timeout_ms", json!(0)),
         ("/endpoints/0/events/empty_is_success", json!(true)),
         ("/freshness_seconds", json!(-1)),

@@ -147,6 +147,47 @@ async fn the_endpoint_receives_the_message_byte_for_byte_and_its_text_is_returne
 }
 
 #[tokio::test]
+async fn configured_headers_reach_their_own_upstream_and_show_nowhere_else() {
+    let (of_decision, of_events) = ("Bearer secret-of-the-decision", "secret-of-the-events");
+    let edge = Edge::start_with(|bootstrap| {
+        let bootstrap = bootstrap.env("WECOM_DECISION_AUTH", of_decision).env("WECOM_EVENTS_KEY", of_events);
+        let bootstrap = bootstrap.edit_plugin(|config| {
+            let names = config["vm_config"]["environment_variables"]["host_env_keys"].as_array_mut().unwrap();
+            names.extend([json!("WECOM_DECISION_AUTH"), json!("WECOM_EVENTS_KEY")]);
+        });
+        let bootstrap = bootstrap.edit_plugin_value(|plugin| {
+            let endpoint = &mut plugin["endpoints"][0];
+            endpoint["decision"]["headers"] =
+                json!({ "authorization": { "env": "WECOM_DECISION_AUTH" }, "x-from": "the edge" });
+            endpoint["events"]["headers"] = json!({ "x-api-key": { "env": "WECOM_EVENTS_KEY" } });
+        });
+        bootstrap.log_level("trace").component_log_level("wasm:trace,http:info,router:info,pool:info")
+    })
+    .await;
+    // The caller's own do not get there in their place.
+    let bind = edge.account.seal(Event::bind("sn")).with_header("authorization", b"Bearer caller");
+    assert_eq!(errcode(&edge.send(&bind).await, &edge.account), 0);
+    edge.backend.always(Behaviour::success());
+    assert!(edge.send(&edge.account.seal(Event::unbind("sn"))).await.is_bare_success());
+
+    let told = edge.decision.requests().remove(0);
+    let values: Vec<_> =
+        told.headers.iter().filter(|(name, _)| name == "authorization").map(|(_, value)| value).collect();
+    assert_eq!(values, [of_decision.as_bytes()]);
+    assert_eq!((told.header_text("x-from"), told.header("x-api-key")), (Some("the edge"), None));
+    let told = edge.backend.requests().remove(0);
+    assert_eq!((told.header_text("x-api-key"), told.header("authorization")), (Some(of_events), None));
+    for (place, text) in [
+        ("the log", edge.envoy.log()),
+        ("/config_dump", edge.envoy.admin("/config_dump").await.unwrap().text()),
+        ("the access log", json!(edge.envoy.access_log()).to_string()),
+    ] {
+        assert!(!text.contains("secret-of-the"), "{place} shows a configured header");
+    }
+    edge.end().await;
+}
+
+#[tokio::test]
 async fn a_value_that_is_no_valid_header_is_left_out_of_the_headers_but_not_of_the_body() {
     let edge = Edge::start().await;
     let long = "x".repeat(129);
