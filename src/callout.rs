@@ -4,11 +4,16 @@
 //! [`Conclusion`] what the record keeps and every copy is answered with. Nothing else knows what the
 //! request to an upstream looks like.
 
+mod diagnosis;
+
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use serde::de::IgnoredAny;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::diagnosis::ByEnvoy;
 use crate::config::{Endpoint, Upstream};
 use crate::outcome::Outcome;
 use crate::reply::{Relayed, Reply};
@@ -71,7 +76,19 @@ pub struct UpstreamRequest<'a> {
 pub struct Response<'a> {
     status: &'a [u8],
     framed: bool,
+    content_type: Option<&'a [u8]>,
     body: &'a [u8],
+}
+
+/// Why a call could not even begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotCalled {
+    /// Envoy has no cluster of that name.
+    #[error("is not known to Envoy")]
+    UnknownCluster,
+    /// The cluster has no healthy host, or its circuit breaker is open.
+    #[error("took no call: no healthy host, or an open circuit breaker")]
+    NoHost,
 }
 
 /// What a call came to.
@@ -81,6 +98,8 @@ pub struct Conclusion {
     pub reply: Reply,
     /// How it counts.
     pub outcome: Outcome,
+    /// Why it failed, in words, for the log; empty if it did not. Nothing of what the upstream said.
+    pub reason: Cow<'static, str>,
     /// Whether the record keeps it. If not, the callback is delivered when WeCom sends it again.
     pub is_kept: bool,
 }
@@ -95,14 +114,6 @@ enum Failure {
     /// It may have got it, and acted: too late, reset, cut off.
     Unknown,
 }
-
-/// What Envoy's own answer says of a call that the upstream surely never got.
-const NOT_DELIVERED: [&str; 4] = [
-    "reset reason: local connection failure",
-    "reset reason: remote connection failure",
-    "reset reason: connection timeout",
-    "reset reason: overflow",
-];
 
 impl Job {
     /// The call for that callback, which must have ended by that Unix millisecond, and what its reply is
@@ -166,64 +177,88 @@ impl Job {
     }
 
     /// What a call counts as that could not even begin.
-    pub fn not_made(&self) -> Conclusion {
-        self.failed(Outcome::UpstreamUnreachable, Failure::NotDelivered)
+    pub fn not_made(&self, why: NotCalled) -> Conclusion {
+        self.failed(Outcome::UpstreamUnreachable, Failure::NotDelivered, format!("{} {why}", self.cluster()))
+    }
+
+    /// What a call counts as that the root never heard of.
+    pub fn not_handed_over(&self) -> Conclusion {
+        self.failed(Outcome::UpstreamUnreachable, Failure::NotDelivered, "the worker's own queue took no message")
     }
 
     /// What a call counts as whose callback's time was over before it could be made.
     pub fn too_late(&self) -> Conclusion {
-        self.failed(Outcome::Deadline, Failure::NotDelivered)
+        self.failed(Outcome::Deadline, Failure::NotDelivered, "its time was over before the call could be made")
     }
 
     /// What the call's end counts as: with a response, or without one if it broke off. `elapsed_ms` is
     /// how long it took of the `timeout_ms` it was given; both only tell the failures apart.
     pub fn conclude(&self, response: Option<Response<'_>>, elapsed_ms: u64, timeout_ms: u64) -> Conclusion {
         let timed_out = elapsed_ms.saturating_add(TIMER_SLACK_MS) >= timeout_ms;
+        let after = |outcome, failure, what: &str| {
+            self.failed(outcome, failure, format!("{} {what} after {elapsed_ms} ms", self.cluster()))
+        };
         let Some(response) = response else {
-            let outcome = if timed_out { Outcome::UpstreamTimeout } else { Outcome::UpstreamUnreachable };
-            return self.failed(outcome, Failure::Unknown);
+            return if timed_out {
+                after(Outcome::UpstreamTimeout, Failure::Unknown, "had begun to answer and not finished")
+            } else {
+                after(Outcome::UpstreamUnreachable, Failure::Unknown, "broke off its answer")
+            };
         };
         if !matches!(response.status, [b'2', _, _]) {
             // Envoy answers for an upstream that does not: 504 in its place, 503, or 502.
-            let text = std::str::from_utf8(response.body).unwrap_or_default();
-            let by_envoy = text.starts_with("upstream connect error");
-            let (outcome, failure) = match response.status {
-                b"504" if text.starts_with("upstream request timeout") => (Outcome::UpstreamTimeout, Failure::Unknown),
-                b"503" if by_envoy && NOT_DELIVERED.iter().any(|reason| text.contains(reason)) => {
-                    (Outcome::UpstreamUnreachable, Failure::NotDelivered)
+            return match (response.status, diagnosis::by_envoy(response.body)) {
+                (b"504", Some(ByEnvoy::TimedOut)) => {
+                    after(Outcome::UpstreamTimeout, Failure::Unknown, "had not answered")
                 }
-                b"503" if by_envoy => (Outcome::UpstreamUnreachable, Failure::Unknown),
-                b"502" if by_envoy => (Outcome::UpstreamStatus, Failure::Unknown),
-                _ => (Outcome::UpstreamStatus, Failure::Answered),
+                (b"503", Some(ByEnvoy::Broken { what, delivered })) => {
+                    let failure = if delivered { Failure::Unknown } else { Failure::NotDelivered };
+                    after(Outcome::UpstreamUnreachable, failure, what)
+                }
+                (b"502", Some(ByEnvoy::Broken { .. })) => {
+                    after(Outcome::UpstreamStatus, Failure::Unknown, "answered what is no HTTP")
+                }
+                (status, _) => {
+                    let status = diagnosis::status(status);
+                    after(Outcome::UpstreamStatus, Failure::Answered, &format!("answered with {status}"))
+                }
             };
-            return self.failed(outcome, failure);
-        }
-        if response.body.len() > MAX_RESPONSE_BYTES {
-            return self.failed(Outcome::UpstreamReply, Failure::Answered);
         }
         let reply = match self.event {
+            _ if response.body.len() > MAX_RESPONSE_BYTES => None,
             EventType::Bind => self.verdict(&response).map(Reply::Verdict),
             _ => relayed(&response).map(Reply::Relayed),
         };
-        let Some(reply) = reply else { return self.failed(Outcome::UpstreamReply, Failure::Answered) };
+        let Some(reply) = reply else {
+            let what = match self.event {
+                EventType::Bind => diagnosis::no_verdict(&response, self.endpoint.empty_is_success()),
+                _ => diagnosis::no_object(&response),
+            };
+            let what = format!("answered with {}: {what},", diagnosis::status(response.status));
+            return after(Outcome::UpstreamReply, Failure::Answered, &what);
+        };
         let outcome = match &reply {
             Reply::Verdict(verdict) if verdict.errcode() == 0 => Outcome::Bound,
             Reply::Verdict(_) => Outcome::Refused,
             Reply::Relayed(_) | Reply::Failed => Outcome::Delivered,
         };
-        Conclusion { reply, outcome, is_kept: true }
+        Conclusion { reply, outcome, reason: Cow::Borrowed(""), is_kept: true }
+    }
+
+    fn cluster(&self) -> String {
+        format!("cluster '{}'", self.upstream().cluster())
     }
 
     /// A bind that failed stays failed: even where it was not delivered, its copies are told what the
     /// first was told. An event that failed is to be delivered when WeCom sends it again; a command
     /// only if it surely has not been carried out, or the upstream itself says that it failed.
-    fn failed(&self, outcome: Outcome, failure: Failure) -> Conclusion {
+    fn failed(&self, outcome: Outcome, failure: Failure, reason: impl Into<Cow<'static, str>>) -> Conclusion {
         let is_kept = match (self.event, self.msg_type) {
             (EventType::Bind, _) => true,
             (_, MsgType::Event) => false,
             (_, MsgType::Command) => failure == Failure::Unknown,
         };
-        Conclusion { reply: Reply::Failed, outcome, is_kept }
+        Conclusion { reply: Reply::Failed, outcome, reason: reason.into(), is_kept }
     }
 
     fn verdict(&self, response: &Response<'_>) -> Option<Verdict> {
@@ -241,6 +276,7 @@ impl<'a> Response<'a> {
         Self {
             status: header(headers, ":status").unwrap_or_default(),
             framed: header(headers, "content-length").is_some() || header(headers, "transfer-encoding").is_some(),
+            content_type: header(headers, "content-type"),
             body,
         }
     }

@@ -23,7 +23,7 @@ fn job(event: EventType, empty_is_success: bool) -> Job {
 }
 
 fn response<'a>(status: &'a str, body: &'a str) -> Option<Response<'a>> {
-    Some(Response { status: status.as_bytes(), framed: true, body: body.as_bytes() })
+    Some(Response { status: status.as_bytes(), framed: true, content_type: None, body: body.as_bytes() })
 }
 
 fn bind(status: &str, body: &str) -> (Option<u32>, &'static str) {
@@ -37,6 +37,27 @@ fn binds_and_other_callbacks_go_to_their_own_upstream() {
     assert_eq!(job(EventType::Bind, true).upstream().cluster(), "d");
     for (event, _) in EventType::ALL.into_iter().filter(|(event, _)| *event != EventType::Bind) {
         assert_eq!(job(event, true).upstream().cluster(), "e");
+    }
+}
+
+/// Else a configured header could stand beside, or in place of, one of the filter's own.
+#[test]
+fn no_header_that_is_sent_anyway_can_be_configured() {
+    let sent = Job {
+        headers: ["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id", "idempotency-key", "x-request-id"]
+            .into_iter()
+            .chain(TRACE_HEADERS)
+            .map(|name| (name, String::new()))
+            .collect(),
+        ..job(EventType::Bind, true)
+    };
+    for (name, _) in sent.request(0).unwrap().headers {
+        let config = format!(
+            r#"{{"endpoints":[{{"path":"/","receive_ids":["1"],"decision":{{"cluster":"d","headers":{{"{name}":"v"}}}},
+            "credentials":[{{"token":"t","encoding_aes_key":"jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"}}]}}]}}"#
+        );
+        let refused = Config::parse(config.as_bytes(), &|_| None).unwrap_err();
+        assert_eq!(refused.field, format!("endpoints[0].decision.headers.{name}"));
     }
 }
 
@@ -64,7 +85,7 @@ fn a_bind_is_decided_by_a_whole_2xx_alone() {
 #[test]
 fn an_empty_answer_is_success_only_if_it_says_so_and_may() {
     let unframed = |body: &'static str| {
-        let response = Response { status: b"200", framed: false, body: body.as_bytes() };
+        let response = Response { status: b"200", framed: false, content_type: None, body: body.as_bytes() };
         job(EventType::Bind, true).conclude(Some(response), 1, 900).reply
     };
     assert_eq!(unframed(""), Reply::Failed);
@@ -116,7 +137,8 @@ fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_ou
     };
     // Nobody got it, or somebody answered that it failed.
     for conclude in [
-        Box::new(Job::not_made) as Box<dyn Fn(&Job) -> Conclusion>,
+        Box::new(|job: &Job| job.not_made(NotCalled::NoHost)) as Box<dyn Fn(&Job) -> Conclusion>,
+        Box::new(Job::not_handed_over),
         Box::new(by_envoy("503", "remote connection failure, transport failure reason: delayed connect error: 111")),
         Box::new(by_envoy("503", "local connection failure")),
         Box::new(by_envoy("503", "connection timeout")),
@@ -140,6 +162,81 @@ fn a_command_that_failed_is_delivered_again_only_if_it_was_surely_not_carried_ou
     ] {
         assert!(end(MsgType::Command, &conclude) && !end(MsgType::Event, &conclude));
     }
+}
+
+/// An Envoy behind this one tells of its last try; one before it may have been delivered.
+#[test]
+fn a_connection_that_failed_after_a_retry_says_nothing_of_the_first_try() {
+    let text = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure";
+    let job = Job { msg_type: MsgType::Command, ..job(EventType::RemoteOpenDoor, true) };
+    assert!(job.conclude(response("503", text), 1, 900).is_kept);
+}
+
+#[test]
+fn a_failure_says_whom_what_and_how_long_and_nothing_that_came() {
+    let reason = |event, status, body: &str, content_type: Option<&str>| {
+        let content_type = content_type.map(str::as_bytes);
+        let response = Response { status, framed: true, content_type, body: body.as_bytes() };
+        let conclusion = job(event, true).conclude(Some(response), 12, 900);
+        assert_eq!(conclusion.reply, Reply::Failed, "{body}");
+        conclusion.reason.into_owned()
+    };
+    let html = Some("text/html; charset=utf-8");
+    for (body, content_type, what) in [
+        (r#"{"errcode":"0"}"#, None, "errcode is a string"),
+        (r#"{"errcode":-1}"#, None, "errcode is a negative number"),
+        (r#"{"errcode":0.5}"#, None, "errcode is a number that is not whole"),
+        (r#"{"errcode":4294967296}"#, None, "errcode is a number above 4294967295"),
+        (r#"{"errcode":null}"#, None, "errcode is null"),
+        (r#"{"errcode":true}"#, None, "errcode is true or false"),
+        (r#"{"errcode":[]}"#, None, "errcode is an array"),
+        (r#"{"errcode":{}}"#, None, "errcode is an object"),
+        (r#"{"code":0}"#, None, "no errcode in the object"),
+        (r#"{"errcode":0,"errmsg":1}"#, None, "errmsg is a number"),
+        (r#"{"errcode":0,"errcode":0}"#, None, "a key twice in the object"),
+        ("ok", None, "no JSON (without content-type)"),
+        ("<html>sorry</html>", html, "no JSON (text/html)"),
+        ("ok", Some("text/\u{1b}[0m"), "no JSON (with an odd content-type)"),
+        ("[0]", html, "JSON that is an array, not an object"),
+        ("\"success\"", None, "JSON that is a string, not an object"),
+    ] {
+        let said = reason(EventType::Bind, b"200", body, content_type);
+        let expected = format!("cluster 'd' answered with status 200: {what}");
+        assert!(said.starts_with(&expected) && said.ends_with(", after 12 ms"), "{said} for {body}");
+    }
+    assert_eq!(
+        reason(EventType::Unbind, b"201", "ok", html),
+        "cluster 'e' answered with status 201: no JSON (text/html), after 12 ms"
+    );
+    assert_eq!(reason(EventType::Bind, b"500", "boom", html), "cluster 'd' answered with status 500 after 12 ms");
+    assert_eq!(
+        reason(EventType::Bind, b"\xff", "", None),
+        "cluster 'd' answered with a status that is none after 12 ms"
+    );
+    let envoys =
+        |reason: &str| format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    for (text, what) in [
+        (envoys("remote connection failure"), "took no connection (refused, or not reachable)"),
+        (envoys("connection timeout"), "took no connection in time"),
+        (envoys("connection termination"), "closed the connection without an answer"),
+        (envoys("something new"), "broke the connection"),
+    ] {
+        assert_eq!(reason(EventType::Bind, b"503", &text, None), format!("cluster 'd' {what} after 12 ms"));
+    }
+    let at = |response, ms| job(EventType::Bind, true).conclude(response, ms, 900).reason;
+    assert_eq!(at(None, 900), "cluster 'd' had begun to answer and not finished after 900 ms");
+    assert_eq!(at(None, 12), "cluster 'd' broke off its answer after 12 ms");
+    assert_eq!(at(response("504", "upstream request timeout"), 901), "cluster 'd' had not answered after 901 ms");
+    let strict = job(EventType::Bind, false).conclude(response("200", ""), 1, 900);
+    assert!(strict.reason.contains("where empty_is_success is off"), "{}", strict.reason);
+    let unframed = Response { framed: false, ..response("200", "success").unwrap() };
+    assert!(at(Some(unframed), 1).contains("only the end of its connection ended"));
+    let large = format!(r#"{{"errcode":0,"x":"{}"}}"#, "x".repeat(MAX_RESPONSE_BYTES));
+    assert!(at(response("200", &large), 1).contains("more than 65536 bytes"));
+    let not_made = |why| job(EventType::Bind, true).not_made(why).reason;
+    assert_eq!(not_made(NotCalled::UnknownCluster), "cluster 'd' is not known to Envoy");
+    assert_eq!(not_made(NotCalled::NoHost), "cluster 'd' took no call: no healthy host, or an open circuit breaker");
+    assert_eq!(at(response("200", r#"{"errcode":0}"#), 1), "");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 
+use log::Level;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -76,6 +77,7 @@ impl<'p> Addressed<'p> {
             },
             facts: Facts::UNKNOWN,
             until_ms: now_ms.saturating_add(ANSWER_WITHIN_MS),
+            client_left: false,
         });
         if head.is_grpc() {
             // Any answer, Envoy's own included, would arrive as an empty 200, which means "bound".
@@ -162,7 +164,7 @@ impl Reading {
         match self.context.open(&self.query, body, now_ms) {
             Ok(callback) if self.context.until_ms <= now_ms => {
                 // WeCom has given up, or is about to: nobody may act on it any more.
-                Break(self.context.fail(callback.into_sealer(), Outcome::Deadline))
+                Break(self.context.fail(callback.into_sealer(), Outcome::Deadline, "it was complete too late"))
             }
             Ok(callback) => Continue(Claiming { context: self.context, callback }),
             Err(rejection) => Break(self.context.reject(rejection)),
@@ -174,16 +176,20 @@ impl Reading {
         self.first_byte_by_ms.is_some_and(|by_ms| by_ms <= now_ms)
     }
 
-    /// Ends it, since no body came.
-    pub fn give_up(self) -> Ended {
-        self.context.reject(Rejection::new(Outcome::NoBody, "no body arrived within 2 s of the headers"))
+    /// Ends it, since no body came. `seen_before` is whether any request had a body before it.
+    pub fn give_up(self, seen_before: bool) -> Ended {
+        self.context.reject(Rejection::new(Outcome::NoBody, if seen_before { NO_BODY } else { NEVER_A_BODY }))
     }
 
-    /// The client has left.
+    /// The client has left, and nothing shows that it was WeCom.
     pub fn gone(self) -> Report {
-        self.context.gone()
+        Report { level: Level::Debug, ..self.context.gone() }
     }
 }
+
+const NO_BODY: &str = "no body arrived within 2 s of the headers";
+const NEVER_A_BODY: &str = "no body arrived within 2 s of the headers, nor has any reached this worker's filter yet; if every \
+    POST ends so, set allow_on_headers_stop_iteration: true in its PluginConfig (Envoy 1.35 or later)";
 
 /// An authentic callback that is to be claimed.
 pub struct Claiming {
@@ -224,9 +230,17 @@ impl Claiming {
                 let (sealer, role) = (callback.into_sealer(), Role::Copy { announced });
                 Claimed::Wait { key, waiting: Waiting { context, sealer, until_ms: until_ms(0), role } }
             }
-            Claim::Settled(reply) => Claimed::Ended(context.answer(callback.into_sealer(), reply, Outcome::Duplicate)),
-            Claim::Full => Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordFull)),
-            Claim::Unavailable => Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordUnavailable)),
+            Claim::Settled(reply) => {
+                Claimed::Ended(context.answer(callback.into_sealer(), reply, Outcome::Duplicate, AS_THE_FIRST.into()))
+            }
+            Claim::Full => {
+                let reason = "the table has no room for another record; see dedup.capacity";
+                Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordFull, reason))
+            }
+            Claim::Unavailable => {
+                let reason = "the table of records could not be read or written";
+                Claimed::Ended(context.fail(callback.into_sealer(), Outcome::RecordUnavailable, reason))
+            }
         }
     }
 
@@ -234,6 +248,9 @@ impl Claiming {
         self.context.endpoint.upstream(self.callback.content().event).timeout_ms()
     }
 }
+
+/// Why a copy was answered as failed, if it was.
+const AS_THE_FIRST: &str = "answered as the first of its copies";
 
 /// What is to be done about a callback after its claim.
 pub enum Claimed {
@@ -286,7 +303,7 @@ impl Waiting {
 
     /// Its own call has ended.
     pub fn concluded(self, conclusion: Conclusion) -> Ended {
-        self.context.answer(self.sealer, conclusion.reply, conclusion.outcome)
+        self.context.answer(self.sealer, conclusion.reply, conclusion.outcome, conclusion.reason)
     }
 
     /// The call of a copy that came before it has ended. The first is told by its own call alone: what
@@ -294,7 +311,9 @@ impl Waiting {
     pub fn settled(self, reply: Reply) -> ControlFlow<Ended, Self> {
         match self.role {
             Role::First => Continue(self),
-            Role::Copy { .. } => Break(self.context.answer(self.sealer, reply, Outcome::DuplicateInFlight)),
+            Role::Copy { .. } => {
+                Break(self.context.answer(self.sealer, reply, Outcome::DuplicateInFlight, AS_THE_FIRST.into()))
+            }
         }
     }
 
@@ -303,16 +322,29 @@ impl Waiting {
     pub fn told(self, standing: Option<Standing>, now_ms: u64) -> ControlFlow<Ended, Self> {
         match (self.role, standing) {
             (Role::Copy { .. }, Some(Standing::Settled(reply))) => self.settled(reply),
-            _ if self.until_ms <= now_ms => Break(self.context.fail(self.sealer, Outcome::Deadline)),
+            (role, _) if self.until_ms <= now_ms => {
+                let reason = match role {
+                    Role::First => "its call had not ended by its deadline",
+                    Role::Copy { .. } => "the call of the first of its copies had not ended by its deadline",
+                };
+                Break(self.context.fail(self.sealer, Outcome::Deadline, reason))
+            }
             // Given up: the first one failed, and this copy was not told.
             (Role::Copy { .. }, Some(Standing::Absent)) => self.settled(Reply::Failed),
             _ => Continue(self),
         }
     }
 
-    /// The client has left.
-    pub fn gone(self) -> Report {
-        self.context.gone()
+    /// The client has left. A copy has ended with it, and this is said of it. The first goes on until its
+    /// call has ended, since somebody decides about it; but it is not answered any more.
+    pub fn gone(mut self) -> ControlFlow<Report, (Report, Self)> {
+        match self.role {
+            Role::Copy { .. } => Break(self.context.gone()),
+            Role::First => {
+                self.context.client_left = true;
+                Continue((self.context.clone().gone(), self))
+            }
+        }
     }
 }
 
@@ -362,14 +394,25 @@ const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const JSON_AND_METHODS: &[(&str, &str)] = &[("content-type", "application/json"), ("allow", "GET, POST")];
 
 impl Ended {
-    /// How it ended, unless sealing fails.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
+    /// Whether its client had left before, so that nobody can be answered.
+    pub fn client_left(&self) -> bool {
+        self.context.client_left
     }
 
     /// Seals the answer, if it is one to be sealed. `random` is asked for then only, and may fail.
     pub fn seal(self, now_ms: u64, random: impl FnOnce() -> Option<SealingRandom>) -> (Ending, Report) {
         let Self { mut context, mut outcome, mut reason, content } = self;
+        if context.client_left {
+            if let Content::Sealed { errcode, .. } = content {
+                context.facts.errcode = errcode;
+            }
+            let reason = if reason.is_empty() {
+                "its client had left".into()
+            } else {
+                format!("{reason}; its client had left").into()
+            };
+            return (Ending::Gone, Report { level: Level::Warn, ..context.report(outcome, reason) });
+        }
         let answer = match content {
             Content::Plain(body) => Some(Answer { status: 200, headers: TEXT, body }),
             Content::Sealed { plaintext, sealer, errcode } => {
@@ -396,6 +439,7 @@ impl Ended {
 }
 
 /// What is known of a request from its headers on.
+#[derive(Clone)]
 struct Context {
     config: Rc<Config>,
     endpoint: Rc<Endpoint>,
@@ -403,6 +447,7 @@ struct Context {
     facts: Facts,
     /// By when it must be answered, in Unix milliseconds.
     until_ms: u64,
+    client_left: bool,
 }
 
 impl Context {
@@ -462,37 +507,53 @@ impl Context {
         Freshness::new(now_ms / 1000, self.config.freshness_seconds())
     }
 
-    /// Ends an authenticated callback with a reply. Nothing that is not a verdict answers a bind.
-    fn answer(self: Box<Self>, sealer: Sealer, reply: Reply, outcome: Outcome) -> Ended {
+    /// Ends an authenticated callback with a reply. Nothing that is not a verdict answers a bind. The
+    /// reason is said only if it is answered as failed.
+    fn answer(self: Box<Self>, sealer: Sealer, reply: Reply, outcome: Outcome, reason: Cow<'static, str>) -> Ended {
         let event = self.facts.event;
-        // Under one id, but about another callback: it says nothing about this one.
-        let outcome = if outcome.applies_to(event) { outcome } else { Outcome::UpstreamReply };
+        let (outcome, reason) = if outcome.applies_to(event) {
+            (outcome, reason)
+        } else {
+            (Outcome::UpstreamReply, "its record is another type's, and says nothing about this one".into())
+        };
         match event {
-            EventType::Bind => self.answer_bind(sealer, reply.into_verdict(), outcome),
-            _ => self.answer_other(sealer, reply.into_relayed(), outcome),
+            EventType::Bind => self.answer_bind(sealer, reply.into_verdict(), outcome, reason),
+            _ => self.answer_other(sealer, reply.into_relayed(), outcome, reason),
         }
     }
 
     /// Ends an authenticated callback about which nobody decided.
-    fn fail(self: Box<Self>, sealer: Sealer, outcome: Outcome) -> Ended {
-        self.answer(sealer, Reply::Failed, outcome)
+    fn fail(self: Box<Self>, sealer: Sealer, outcome: Outcome, reason: &'static str) -> Ended {
+        self.answer(sealer, Reply::Failed, outcome, reason.into())
     }
 
-    fn answer_bind(self: Box<Self>, sealer: Sealer, verdict: Option<Verdict>, outcome: Outcome) -> Ended {
-        let reason = if verdict.is_none() { failed(outcome) } else { "".into() };
+    fn answer_bind(
+        self: Box<Self>,
+        sealer: Sealer,
+        verdict: Option<Verdict>,
+        outcome: Outcome,
+        reason: Cow<'static, str>,
+    ) -> Ended {
+        let reason = if verdict.is_none() { reason } else { "".into() };
         let verdict = verdict.unwrap_or_else(Verdict::fail_closed);
         let plaintext = verdict.to_json().into();
         self.end(outcome, reason, Content::Sealed { plaintext, sealer, errcode: Some(verdict.errcode()) })
     }
 
-    fn answer_other(self: Box<Self>, sealer: Sealer, relayed: Option<Relayed>, outcome: Outcome) -> Ended {
+    fn answer_other(
+        self: Box<Self>,
+        sealer: Sealer,
+        relayed: Option<Relayed>,
+        outcome: Outcome,
+        reason: Cow<'static, str>,
+    ) -> Ended {
         let sealed = |plaintext| Content::Sealed { plaintext, sealer, errcode: None };
         match relayed {
             Some(Relayed::Success) => self.end(outcome, "", Content::Plain(b"success".to_vec())),
             Some(Relayed::Object(object)) => self.end(outcome, "", sealed(object.into())),
             None => {
                 let content = self.facts.event.refusal().map_or(Content::Error, |text| sealed(text.as_bytes().into()));
-                self.end(outcome, failed(outcome), content)
+                self.end(outcome, reason, content)
             }
         }
     }
@@ -511,7 +572,8 @@ impl Context {
     }
 
     fn report(self, outcome: Outcome, reason: Cow<'static, str>) -> Report {
-        Report { endpoint: self.endpoint, facts: self.facts, outcome, reason }
+        let Self { endpoint, facts, origin, .. } = self;
+        Report { endpoint, facts, outcome, level: outcome.level(), request_id: origin.request_id, reason }
     }
 }
 
@@ -557,7 +619,10 @@ impl From<Stale> for Rejection {
 impl From<OpenError> for Rejection {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Cipher(reason) => Self::new(Outcome::BadCiphertext, reason.to_string()),
+            OpenError::Cipher(reason) => {
+                let reason = format!("{reason}; most likely another EncodingAESKey than the one beside this token");
+                Self::new(Outcome::BadCiphertext, reason)
+            }
             OpenError::ReceiveId(seen) => {
                 let seen = std::str::from_utf8(&seen).ok().filter(|seen| looks_like_an_id(seen));
                 let seen = seen.unwrap_or("something that is not an id");
@@ -587,11 +652,6 @@ impl From<NotAuthentic> for Rejection {
 fn looks_like_an_id(text: &str) -> bool {
     let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=64).contains(&text.len()) && text.bytes().all(is_id)
-}
-
-/// The reason of an answer that nobody decided.
-fn failed(outcome: Outcome) -> Cow<'static, str> {
-    format!("answered as failed: {}", outcome.name()).into()
 }
 
 /// An error with the word that the outcome lets the caller be told.

@@ -206,7 +206,7 @@ fn won() -> Claim {
 fn goes_on<T>(step: ControlFlow<Ended, T>) -> T {
     match step {
         Continue(next) => next,
-        Break(ended) => panic!("ended: {}", ended.outcome().name()),
+        Break(ended) => panic!("ended: {}", ended.outcome.name()),
     }
 }
 
@@ -373,7 +373,7 @@ fn a_grpc_request_is_reset_whatever_else_it_is() {
                 let (ending, report) = ends(begun).seal(NOW_MS, || panic!("nothing to seal"));
                 assert_eq!((ending, report.outcome), (Ending::Reset, Outcome::GrpcRequest));
             } else if let Break(ended) = begun {
-                assert_ne!(ended.outcome(), Outcome::GrpcRequest);
+                assert_ne!(ended.outcome, Outcome::GrpcRequest);
             }
         }
     }
@@ -487,7 +487,7 @@ fn a_bind_is_forwarded_and_its_verdict_sealed_with_what_opened_it() {
         let (answer, report) = sealed(waiting.concluded(ended_well(&job, br#"{"errcode":4}"#)));
         assert_eq!(read(&answer, key), (200, r#"{"errcode":4,"errmsg":"设备验证码校验不通过"}"#.to_owned()));
         assert_eq!((report.outcome, report.facts.errcode), (Outcome::Refused, Some(4)));
-        assert_eq!(report.to_string(), "refused endpoint=lock event=bind req_id=r1 errcode=4 ");
+        assert_eq!(report.to_string(), "refused endpoint=lock event=bind req_id=r1 errcode=4 request_id=rid-1");
         let state: Vec<_> = report.filter_state().map(|(name, value)| (name, value.into_owned())).collect();
         let expected = [
             ("wecom_outcome", "refused"),
@@ -506,7 +506,7 @@ fn a_value_that_is_not_presentable_is_no_header_and_not_shown() {
         let (job, waiting) = bind_with("/base_info/req_id", json!(value)).first();
         let named = |name: &str| job.request(NOW_MS).unwrap().headers.iter().any(|(known, _)| *known == name);
         assert!(!named("idempotency-key") && !named("x-wecom-req-id") && named("x-wecom-event"));
-        assert_eq!(waiting.gone().facts.req_id, None);
+        assert_eq!(waiting.context.facts.req_id, None);
     }
     let (_, path) = Sent::bind().sealed();
     let nameless = Addressed::find(&config(), path.as_bytes()).unwrap();
@@ -526,7 +526,8 @@ fn a_bind_that_failed_is_errcode_7() {
     assert_eq!(report.facts.errcode, Some(7));
     assert_eq!(
         report.to_string(),
-        "upstream_timeout endpoint=lock event=bind req_id=r1 errcode=7 answered as failed: upstream_timeout"
+        "upstream_timeout endpoint=lock event=bind req_id=r1 errcode=7 request_id=rid-1 \
+         cluster 'decision' had begun to answer and not finished after 900 ms"
     );
 }
 
@@ -554,7 +555,7 @@ fn another_callback_is_relayed_or_refused_in_its_own_terms() {
     for body in [&b""[..], b"success"] {
         let (taken, report) = sealed(relay("unbind", Some(body)));
         assert_eq!((taken.status, taken.body.as_slice(), taken.headers), (200, &b"success"[..], TEXT));
-        assert_eq!(report.to_string(), "delivered endpoint=lock event=unbind req_id=r1 errcode=- ");
+        assert_eq!(report.to_string(), "delivered endpoint=lock event=unbind req_id=r1 errcode=- request_id=rid-1");
     }
     says(relay("user_scan", None), r#"{"online_status":2}"#, Outcome::UpstreamUnreachable);
     says(relay("verify_device", None), r#"{"is_valid":false}"#, Outcome::UpstreamUnreachable);
@@ -581,7 +582,12 @@ fn no_record_makes_a_bind_succeed_without_a_verdict() {
 #[test]
 fn the_conclusion_of_another_type_says_nothing_about_a_bind() {
     let (_, waiting) = Sent::bind().first();
-    let conclusion = Conclusion { reply: Reply::Relayed(Relayed::Success), outcome: Outcome::Delivered, is_kept: true };
+    let conclusion = Conclusion {
+        reply: Reply::Relayed(Relayed::Success),
+        outcome: Outcome::Delivered,
+        reason: "".into(),
+        is_kept: true,
+    };
     says(waiting.concluded(conclusion), FAIL_CLOSED, Outcome::UpstreamReply);
 }
 
@@ -599,7 +605,9 @@ fn without_random_numbers_the_answer_is_503() {
 fn a_body_that_never_begins_is_answered() {
     let (reading, _) = Sent::bind().reading();
     assert!(!reading.is_due(NOW_MS + FIRST_BYTE_MS - 1) && reading.is_due(NOW_MS + FIRST_BYTE_MS));
-    rejected(reading.give_up(), 503, "no_body");
+    assert_eq!(rejected(reading.give_up(true), 503, "no_body").reason, NO_BODY);
+    let report = rejected(Sent::bind().reading().0.give_up(false), 503, "no_body");
+    assert!(report.reason.contains("allow_on_headers_stop_iteration: true"), "{report}");
     let (reading, body) = Sent::bind().reading();
     let reading = goes_on(reading.buffered(1));
     assert!(!reading.is_due(NOW_MS + 60_000), "a slow sender is Envoy's to time out");
@@ -611,9 +619,49 @@ fn a_client_that_leaves_is_reported_with_what_was_known() {
     let (reading, _) = Sent::bind().reading();
     let report = reading.gone();
     assert_eq!((report.outcome, report.facts.event), (Outcome::ClientGone, EventType::Other));
-    let report = Sent::bind().first().1.gone();
-    assert_eq!((report.outcome, report.facts.event), (Outcome::ClientGone, EventType::Bind));
+    assert_eq!(report.level, Level::Debug, "nothing shows that it was WeCom");
+    let Break(report) = Sent::bind().copy(true).gone() else { panic!("a copy has nothing left to wait for") };
+    assert_eq!((report.outcome, report.facts.event, report.level), (Outcome::ClientGone, EventType::Bind, Level::Warn));
     assert_eq!(report.facts.device_sn.as_deref(), Some("sn1"));
+}
+
+#[test]
+fn a_bind_that_is_decided_after_its_client_left_is_reported_as_decided_and_not_answered() {
+    for (body, outcome, errcode, reason) in [
+        (&br#"{"errcode":4}"#[..], Outcome::Refused, 4, "its client had left"),
+        (b"[]", Outcome::UpstreamReply, 7, "an object, after 1 ms; its client had left"),
+    ] {
+        let (job, waiting) = Sent::bind().first();
+        let Continue((left, waiting)) = waiting.gone() else { panic!("its call goes on") };
+        assert_eq!((left.outcome, left.facts.errcode), (Outcome::ClientGone, None));
+        let ended = waiting.concluded(ended_well(&job, body));
+        assert!(ended.client_left());
+        let (ending, report) = ended.seal(NOW_MS, || panic!("nobody to seal for"));
+        assert_eq!(ending, Ending::Gone);
+        assert_eq!((report.outcome, report.facts.errcode, report.level), (outcome, Some(errcode), Level::Warn));
+        assert!(report.reason.ends_with(reason), "{report}");
+    }
+    let (_, waiting) = Sent::unbind().first();
+    let Continue((_, waiting)) = waiting.gone() else { panic!("its call goes on") };
+    let (ending, report) = ends(waiting.told(None, NOW_MS + 999_999)).seal(NOW_MS, || None);
+    assert_eq!((ending, report.outcome, report.facts.errcode), (Ending::Gone, Outcome::Deadline, None));
+}
+
+#[test]
+fn the_log_line_has_the_request_id_that_the_caller_was_told() {
+    let line = |request_id: &[u8]| {
+        let (_, path) = Sent::bind().sealed();
+        let head = Head { method: b"PUT", request_id: Some(request_id), ..Head::default() };
+        let (_, report) = ends(begin(&config(), &path, &head)).seal(NOW_MS, || None);
+        report.to_string()
+    };
+    assert_eq!(
+        line(b"rid-1"),
+        "bad_method endpoint=lock event=other req_id=- errcode=- request_id=rid-1 neither GET nor POST"
+    );
+    for odd in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
+        assert!(line(odd).contains(" request_id=- neither"), "{odd:?}");
+    }
 }
 
 #[test]

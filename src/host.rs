@@ -7,7 +7,7 @@ use std::fmt;
 
 use log::Level;
 
-use crate::callout::UpstreamRequest;
+use crate::callout::{NotCalled, UpstreamRequest};
 use crate::config::Endpoint;
 use crate::dedup::{Listener, Store};
 use crate::exchange::Ending;
@@ -31,10 +31,12 @@ pub trait Host: Store {
     /// Bytes of a cryptographic generator. `None` if there is none.
     fn random<const N: usize>(&self) -> Option<[u8; N]>;
 
-    /// Makes a call, whose end will be told by [`Root::call_ended`](crate::worker::Root::call_ended).
-    /// `None` if it cannot even begin: no such cluster, no healthy host, no room. Only ever asked
-    /// for by a [`Root`](crate::worker::Root).
-    fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId>;
+    /// Makes a call, whose end will be told by [`Root::call_ended`](crate::worker::Root::call_ended). Only
+    /// ever asked for by a [`Root`](crate::worker::Root).
+    ///
+    /// # Errors
+    /// [`NotCalled`] if it cannot even begin: then no end is told.
+    fn call(&self, request: &UpstreamRequest<'_>) -> Result<CallId, NotCalled>;
 
     /// Ends a request: leaves what is said of it for access logs and traces, and ends it as told. Says
     /// whether the host still knew the request.
@@ -46,6 +48,13 @@ pub trait Host: Store {
 
     /// Takes the next message from a queue.
     fn receive(&self, from: Listener) -> Option<Vec<u8>>;
+
+    /// Has [`Root::tick`](crate::worker::Root::tick) called several times a second, or no more.
+    fn tick(&self, on: bool);
+
+    /// Of a replaced configuration, all that was in progress has ended: it may go. Only told after
+    /// [`Root::retire`](crate::worker::Root::retire) has asked to stay.
+    fn retired(&self);
 
     /// Counts something.
     fn count(&self, count: Count<'_>);

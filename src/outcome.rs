@@ -154,6 +154,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it takes no secret to end a request so, or no more than a captured request: however
+    /// many there are, they must not fill the log.
+    pub const fn is_for_any_stranger_to_cause(self) -> bool {
+        matches!(self.kind(), Kind::Rejected(_) | Kind::BadMessage | Kind::Unanswered)
+    }
+
     /// Whether a callback of that type can end so.
     pub const fn applies_to(self, event: EventType) -> bool {
         match self.of() {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+use log::Level;
+
 use crate::callout::presentable;
 use crate::config::Endpoint;
 use crate::outcome::Outcome;
@@ -47,6 +49,10 @@ pub struct Report {
     pub facts: Facts,
     /// How it ended.
     pub outcome: Outcome,
+    /// How loud the log is about it.
+    pub level: Level,
+    /// The request's `x-request-id`, which a rejected caller was told; empty if there is none.
+    pub request_id: String,
     /// Why, in words, for the log alone. Holds no secret and nothing of a plaintext but ids.
     pub reason: Cow<'static, str>,
 }
@@ -69,12 +75,16 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, facts, outcome, reason } = self;
+        let Self { endpoint, facts, outcome, request_id, reason, .. } = self;
         let (event, req_id) = (facts.event.name(), facts.req_id.as_deref().unwrap_or("-"));
         write!(f, "{} endpoint={} event={event} req_id={req_id} errcode=", outcome.name(), endpoint.name())?;
         match facts.errcode {
-            Some(errcode) => write!(f, "{errcode} {reason}"),
-            None => write!(f, "- {reason}"),
+            Some(errcode) => write!(f, "{errcode}")?,
+            None => f.write_str("-")?,
         }
+        // It is the caller's text: it must not look like another field of the line.
+        let fit = (1..=128).contains(&request_id.len()) && request_id.bytes().all(|byte| byte.is_ascii_graphic());
+        write!(f, " request_id={}", if fit { request_id } else { "-" })?;
+        if reason.is_empty() { Ok(()) } else { write!(f, " {reason}") }
     }
 }

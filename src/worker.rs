@@ -14,6 +14,7 @@
 //! The host may call a [`Stream`] while it is told to finish another, so nothing here is borrowed
 //! while it is asked for that.
 
+mod budget;
 mod notice;
 mod streams;
 
@@ -25,6 +26,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use log::Level;
 
+use self::budget::Budget;
 use self::notice::Notice;
 use self::streams::{Stage, Streams};
 use crate::callout::{Conclusion, Job, Response};
@@ -79,6 +81,9 @@ impl<H: Host> Root<H> {
             jobs: RefCell::default(),
             calls: RefCell::default(),
             body_seen: Cell::new(false),
+            noise: RefCell::default(),
+            ticks: Cell::new(false),
+            retiring: Cell::new(false),
         }))
     }
 
@@ -90,16 +95,32 @@ impl<H: Host> Root<H> {
     /// Messages wait in the queue: jobs of this worker's streams, settlements from other workers.
     pub fn queue_ready(&self) {
         self.0.work_off_queue();
+        self.0.retire_if_done();
     }
 
     /// A call has ended: with a response or, if it broke off, without one.
     pub fn call_ended(&self, call: CallId, response: Option<Response<'_>>) {
         self.0.call_ended(call, response);
+        self.0.retire_if_done();
     }
 
-    /// Time has passed. To be called several times a second.
+    /// Time has passed. To be called as [`Host::tick`] asks for.
     pub fn tick(&self) {
         self.0.tick();
+        self.0.retire_if_done();
+    }
+
+    /// The configuration is replaced, and its streams have ended. Whether it may go at once; if not, as
+    /// calls are on their way or still to be made, [`Host::retired`] is told when they have ended, which
+    /// is within their timeouts.
+    #[must_use]
+    pub fn retire(&self) -> bool {
+        let done = self.0.is_done();
+        if done {
+            self.0.set_ticks(false);
+        }
+        self.0.retiring.set(!done);
+        done
     }
 }
 
@@ -156,6 +177,12 @@ struct Worker<H> {
     jobs: RefCell<VecDeque<Call>>,
     calls: RefCell<HashMap<CallId, CallMade>>,
     body_seen: Cell<bool>,
+    /// What any stranger can cause is written to the log under this.
+    noise: RefCell<Budget>,
+    /// Whether the host calls `tick`.
+    ticks: Cell<bool>,
+    /// Whether the configuration is replaced and stays for its calls.
+    retiring: Cell<bool>,
 }
 
 /// What this worker has in common with the others.
@@ -184,7 +211,32 @@ impl<H: Host> Worker<H> {
     }
 
     fn keep_reading(&self, id: StreamId, reading: Reading) {
-        self.streams.borrow_mut().insert(id, Stage::Reading(reading));
+        self.keep(id, Stage::Reading(reading));
+    }
+
+    fn keep(&self, id: StreamId, stage: Stage) {
+        self.streams.borrow_mut().insert(id, stage);
+        self.set_ticks(true);
+    }
+
+    /// Has the host tick while there are deadlines to look at: an idle worker costs nothing.
+    fn set_ticks(&self, on: bool) {
+        if self.ticks.replace(on) != on {
+            self.host.tick(on);
+        }
+    }
+
+    /// Whether nothing is left that only this configuration can bring to its end.
+    fn is_done(&self) -> bool {
+        self.jobs.borrow().is_empty() && self.calls.borrow().is_empty()
+    }
+
+    fn retire_if_done(&self) {
+        if self.retiring.get() && self.is_done() {
+            self.retiring.set(false);
+            self.set_ticks(false);
+            self.host.retired();
+        }
     }
 
     fn claim(&self, id: StreamId, claiming: Claiming, now_ms: u64) {
@@ -198,11 +250,11 @@ impl<H: Host> Worker<H> {
         };
         match claiming.claimed(claim, now_ms) {
             Claimed::Call { ticket, job, waiting } => {
-                self.streams.borrow_mut().insert(id, Stage::Waiting(ticket.key(), waiting));
+                self.keep(id, Stage::Waiting(ticket.key(), waiting));
                 self.hand_over(Call { ticket, job, first: id });
             }
             Claimed::Wait { key, waiting } => {
-                self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting));
+                self.keep(id, Stage::Waiting(key, waiting));
                 self.host.count(Count::CopyWaits);
             }
             Claimed::Ended(ended) => self.answer(id, ended, now_ms),
@@ -215,7 +267,7 @@ impl<H: Host> Worker<H> {
         if woken {
             self.jobs.borrow_mut().push_back(call);
         } else {
-            let conclusion = call.job.not_made();
+            let conclusion = call.job.not_handed_over();
             self.record_and_tell(call, conclusion);
         }
     }
@@ -243,12 +295,12 @@ impl<H: Host> Worker<H> {
             };
             let timeout_ms = request.timeout_ms;
             match self.host.call(&request) {
-                Some(id) => {
+                Ok(id) => {
                     self.calls.borrow_mut().insert(id, CallMade { call, began_ms, timeout_ms });
                 }
-                None => {
+                Err(why) => {
                     self.count_call(&call.job, 0);
-                    let conclusion = call.job.not_made();
+                    let conclusion = call.job.not_made(why);
                     self.record_and_tell(call, conclusion);
                 }
             }
@@ -285,7 +337,9 @@ impl<H: Host> Worker<H> {
             }
             // An answer that its copies would not be given is not given to the first either.
             Err(NotConcluded::Unavailable) => {
-                conclusion = Conclusion { reply: Reply::Failed, outcome: Outcome::RecordUnavailable, ..conclusion };
+                let reason = "the table of records could not be written".into();
+                let (reply, outcome) = (Reply::Failed, Outcome::RecordUnavailable);
+                conclusion = Conclusion { reply, outcome, reason, ..conclusion };
             }
             // Who waited for this call ends by its deadline.
             Err(NotConcluded::Superseded) => return,
@@ -305,7 +359,7 @@ impl<H: Host> Worker<H> {
                 None => waiting.settled(reply.clone()),
             };
             match told {
-                Continue(waiting) => self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting)),
+                Continue(waiting) => self.keep(id, Stage::Waiting(key, waiting)),
                 Break(ended) => {
                     self.count_end_of_wait(is_copy);
                     self.answer(id, ended, now_ms);
@@ -315,15 +369,21 @@ impl<H: Host> Worker<H> {
     }
 
     fn tick(&self) {
+        self.make_calls(); // the message about them may have been lost
         let now_ms = self.host.now_ms();
         let due = self.streams.borrow().due(now_ms);
         for id in due {
             let stage = self.streams.borrow_mut().take(id);
             match stage {
-                Some(Stage::Reading(reading)) => self.answer(id, reading.give_up(), now_ms),
+                Some(Stage::Reading(reading)) => self.answer(id, reading.give_up(self.body_seen.get()), now_ms),
                 Some(Stage::Waiting(key, waiting)) => self.look_after(id, key, waiting, now_ms),
                 None => {} // ended while another was answered
             }
+        }
+        self.say_what_was_kept_back(now_ms);
+        let idle = self.streams.borrow().is_empty() && !self.noise.borrow().has_kept_back();
+        if idle {
+            self.set_ticks(false);
         }
     }
 
@@ -333,7 +393,7 @@ impl<H: Host> Worker<H> {
         let standing = shared.and_then(|shared| shared.records.look(&self.host, key, seconds(now_ms)));
         let is_copy = waiting.is_copy();
         match waiting.told(standing, now_ms) {
-            Continue(waiting) => self.streams.borrow_mut().insert(id, Stage::Waiting(key, waiting)),
+            Continue(waiting) => self.keep(id, Stage::Waiting(key, waiting)),
             Break(ended) => {
                 self.count_end_of_wait(is_copy);
                 self.answer(id, ended, now_ms);
@@ -345,14 +405,23 @@ impl<H: Host> Worker<H> {
         let stage = self.streams.borrow_mut().take(id);
         let report = match stage {
             Some(Stage::Reading(reading)) => reading.gone(),
-            Some(Stage::Waiting(_, waiting)) => {
+            Some(Stage::Waiting(key, waiting)) => {
                 self.count_end_of_wait(waiting.is_copy());
-                waiting.gone()
+                match waiting.gone() {
+                    Break(report) => report,
+                    Continue((report, waiting)) => {
+                        // Counted and logged when its call has ended; access log and trace end here.
+                        if self.host.finish(id, &report, &Ending::Gone) {
+                            self.keep(id, Stage::Waiting(key, waiting));
+                        }
+                        return;
+                    }
+                }
             }
             None => return,
         };
         if self.host.finish(id, &report, &Ending::Gone) {
-            self.say(&report);
+            self.say(&report, self.host.now_ms());
         }
     }
 
@@ -362,29 +431,34 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// Answers a stream. One that the host no longer knows is neither counted nor logged.
+    /// Answers a stream, if its client is still there. One that the host no longer knows is neither
+    /// counted nor logged.
     fn answer(&self, id: StreamId, ended: Ended, now_ms: u64) {
-        if ended.outcome() == Outcome::NoBody && !self.body_seen.get() {
-            self.host.log(
-                Level::Error,
-                format_args!(
-                    "no request body has reached this worker's filter yet; if every POST ends as no_body, \
-                     set allow_on_headers_stop_iteration: true in its PluginConfig (Envoy 1.35 or later)"
-                ),
-            );
-        }
+        let left = ended.client_left();
         let (ending, report) = ended.seal(now_ms, || self.host.random());
-        if self.host.finish(id, &report, &ending) {
-            self.say(&report);
+        if left || self.host.finish(id, &report, &ending) {
+            self.say(&report, now_ms);
         }
     }
 
     /// Counts a callback that has ended, and puts it into the log.
-    fn say(&self, report: &Report) {
-        let Report { endpoint, facts, outcome, .. } = report;
+    fn say(&self, report: &Report, now_ms: u64) {
+        let Report { endpoint, facts, outcome, level, .. } = report;
         let (event, errcode) = (facts.event, facts.errcode);
         self.host.count(Count::Ended { endpoint, event, outcome: *outcome, errcode });
-        self.host.log(outcome.level(), format_args!("{report}"));
+        self.say_what_was_kept_back(now_ms);
+        let is_noise = *level <= Level::Warn && outcome.is_for_any_stranger_to_cause();
+        if !is_noise || self.noise.borrow_mut().admits(now_ms) {
+            self.host.log(*level, format_args!("{report}"));
+        } else {
+            self.set_ticks(true);
+        }
+    }
+
+    fn say_what_was_kept_back(&self, now_ms: u64) {
+        if let Some(count) = self.noise.borrow_mut().take_kept_back(now_ms) {
+            self.host.log(Level::Warn, format_args!("and {count} more rejected requests, which the counters have"));
+        }
     }
 
     fn count_call(&self, job: &Job, elapsed_ms: u64) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use log::Level;
-use wecom_callback_filter::callout::UpstreamRequest;
+use wecom_callback_filter::callout::{NotCalled, UpstreamRequest};
 use wecom_callback_filter::dedup::{Listener, Store};
 use wecom_callback_filter::exchange::Ending;
 use wecom_callback_filter::host::{CallId, Count, Host, StreamId};
@@ -45,7 +45,7 @@ impl Host for ModelHost {
         })
     }
 
-    fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId> {
+    fn call(&self, request: &UpstreamRequest<'_>) -> Result<CallId, NotCalled> {
         self.called("call", |state| {
             assert!(state.in_root, "a call from a request's own callback ends with the request");
             for name in [":method", ":path", ":authority"] {
@@ -53,7 +53,7 @@ impl Host for ModelHost {
             }
             assert!(request.timeout_ms > 0, "a call without a timeout may never end");
             if fails(&mut state.troubles.calls) {
-                return None;
+                return Err(NotCalled::NoHost);
             }
             let id = CallId(state.next_call);
             state.next_call += 4; // as Envoy: unique, not consecutive
@@ -67,7 +67,7 @@ impl Host for ModelHost {
                 began_ms: state.now_ms,
             };
             state.calls.insert(id, call);
-            Some(id)
+            Ok(id)
         })
     }
 
@@ -130,6 +130,21 @@ impl Host for ModelHost {
             state.may_receive = state.may_receive.checked_sub(1)?;
             state.queues.get_mut(&from)?.pop_front()
         })
+    }
+
+    fn tick(&self, on: bool) {
+        self.called("tick", |state| {
+            let known = state.ticking.insert(self.worker, on).unwrap_or(false);
+            assert_ne!(known, on, "asked for what is so already");
+        });
+    }
+
+    fn retired(&self) {
+        self.called("retired", |state| {
+            assert!(state.in_root && state.retiring.remove(&self.worker), "nobody waits for it to go");
+            state.workers[self.worker] = None;
+            state.retired.insert(self.worker);
+        });
     }
 
     fn count(&self, count: Count<'_>) {

@@ -95,6 +95,12 @@ struct State {
     may_receive: usize,
     workers: Vec<Option<Rc<Root<ModelHost>>>>,
     queue_of: Vec<Listener>,
+    /// Whether a worker asked for ticks.
+    ticking: HashMap<WorkerId, bool>,
+    /// Replaced, and staying for what is in progress.
+    retiring: BTreeSet<WorkerId>,
+    /// Replaced and gone, by their own word.
+    retired: BTreeSet<WorkerId>,
     streams: BTreeMap<StreamId, Request>,
     next_stream: u32,
     calls: BTreeMap<CallId, Call>,
@@ -134,6 +140,9 @@ impl Process {
             may_receive: 0,
             workers: Vec::new(),
             queue_of: Vec::new(),
+            ticking: HashMap::new(),
+            retiring: BTreeSet::new(),
+            retired: BTreeSet::new(),
             streams: BTreeMap::new(),
             next_stream: 1,
             calls: BTreeMap::new(),
@@ -196,6 +205,34 @@ impl Process {
             (root, dead)
         };
         drop((root, streams));
+    }
+
+    /// A worker's configuration is replaced once its streams have ended, as Envoy does. Says whether it
+    /// went at once; else it stays until it says itself that it may go.
+    pub fn retire_worker(&self, worker: WorkerId) -> bool {
+        assert!(self.open().iter().all(|(of, _)| *of != worker), "Envoy waits for its streams");
+        let Some(root) = self.worker(worker) else { return true };
+        let done = self.as_root(|| root.retire());
+        let mut state = self.0.borrow_mut();
+        assert!(!done || !state.ticking.get(&worker).copied().unwrap_or(false), "its timer goes on for ever");
+        if done {
+            state.workers[worker] = None;
+            assert!(state.calls.values().all(|call| call.worker != worker), "its calls are cancelled");
+        } else {
+            state.retiring.insert(worker);
+        }
+        drop(state);
+        done
+    }
+
+    /// Whether a worker whose configuration was replaced has said that it may go.
+    pub fn has_retired(&self, worker: WorkerId) -> bool {
+        self.0.borrow().retired.contains(&worker)
+    }
+
+    /// Whether a worker has asked for ticks.
+    pub fn is_ticking(&self, worker: WorkerId) -> bool {
+        self.0.borrow().ticking.get(&worker).copied().unwrap_or(false)
     }
 
     /// A request arrives. `None` if it is for none of the endpoints and passes on.
@@ -288,9 +325,12 @@ impl Process {
         self.0.borrow_mut().calls.remove(&id);
     }
 
-    /// A worker looks at its deadlines.
+    /// A worker looks at its deadlines, if it asked to.
     pub fn tick(&self, worker: WorkerId) {
         let Some(root) = self.worker(worker) else { return };
+        if !self.is_ticking(worker) {
+            return;
+        }
         self.as_root(|| root.tick());
         self.bury();
     }

@@ -9,15 +9,18 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
 use super::metrics::Metrics;
-use crate::callout::UpstreamRequest;
+use crate::callout::{NotCalled, UpstreamRequest};
 use crate::config::Config;
 use crate::dedup::{Listener, Store};
 use crate::exchange::{Answer, Ending};
 use crate::host::{CallId, Count, Host, StreamId};
 use crate::report::Report;
+
+/// How often deadlines are looked at while there are any. Calls have timers of their own.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Envoy, as one configuration on one worker sees it.
 pub(super) struct Envoy {
@@ -43,13 +46,16 @@ impl Host for Envoy {
         random()
     }
 
-    fn call(&self, request: &UpstreamRequest<'_>) -> Option<CallId> {
+    fn call(&self, request: &UpstreamRequest<'_>) -> Result<CallId, NotCalled> {
         // A stream may have been acted on before; the call must be the root's, or it ends with that.
-        hostcalls::set_effective_context(self.root).ok()?;
+        hostcalls::set_effective_context(self.root).map_err(|_| NotCalled::NoHost)?;
         let UpstreamRequest { cluster, headers, body, timeout_ms } = request;
         let timeout = Duration::from_millis(*timeout_ms);
         let call = hostcalls::dispatch_http_call(cluster, headers.clone(), Some(body), Vec::new(), timeout);
-        call.ok().map(CallId)
+        call.map(CallId).map_err(|status| match status {
+            Status::BadArgument => NotCalled::UnknownCluster,
+            _ => NotCalled::NoHost,
+        })
     }
 
     fn finish(&self, stream: StreamId, report: &Report, ending: &Ending) -> bool {
@@ -83,6 +89,20 @@ impl Host for Envoy {
         hostcalls::dequeue_shared_queue(from).ok().flatten()
     }
 
+    fn tick(&self, on: bool) {
+        // The timer is the root's, whichever of its contexts asks.
+        if hostcalls::set_tick_period(if on { TICK } else { Duration::ZERO }).is_err() {
+            log::error!("Envoy refused the tick period");
+        }
+    }
+
+    fn retired(&self) {
+        let done = hostcalls::set_effective_context(self.root).and_then(|()| hostcalls::done());
+        if done.is_err() {
+            log::error!("Envoy refused to let a replaced configuration go");
+        }
+    }
+
     fn count(&self, count: Count<'_>) {
         self.metrics.count(count);
     }
@@ -113,7 +133,7 @@ pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
     getrandom::fill(&mut bytes).ok().map(|()| bytes)
 }
 
-/// Logs as loud as Envoy does.
+/// Logs as loud as Envoy does, whose level can be changed while it runs.
 pub(super) fn adopt_log_level() {
     proxy_wasm::set_log_level(hostcalls::get_log_level().unwrap_or(LogLevel::Info));
 }
@@ -148,16 +168,9 @@ pub(super) fn call_response_body(limit: usize) -> Vec<u8> {
     hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, limit).ok().flatten().unwrap_or_default()
 }
 
-/// Opens this root's queue, or takes over one of that name.
+/// Opens a queue that calls the root whose callback this is, or has the one of that name call it.
 pub(super) fn open_queue(name: &str) -> Option<Listener> {
     hostcalls::register_shared_queue(name).ok()
-}
-
-/// Has `on_tick` called that often.
-pub(super) fn tick_every(period: Duration) {
-    if hostcalls::set_tick_period(period).is_err() {
-        log::error!("Envoy refused the tick period");
-    }
 }
 
 /// Defines a counter; defining one again gives the same.

@@ -11,6 +11,7 @@
 mod forgone;
 mod host;
 mod metrics;
+mod queue;
 mod root;
 mod stream;
 #[cfg(feature = "trap")]

@@ -1,53 +1,35 @@
 //! The root context: one per configuration and worker.
 
-use std::cell::RefCell;
-use std::time::Duration;
-
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::host::{self, Envoy};
+use super::queue::Queue;
 use super::stream::Stream;
 use crate::callout::{MAX_RESPONSE_BYTES, Response};
 use crate::config::Config;
-use crate::dedup::Listener;
 use crate::host::{CallId, StreamId};
 use crate::worker;
-
-/// How often deadlines are looked at. Calls have timers of their own.
-const TICK: Duration = Duration::from_millis(50);
 
 /// One configuration on one worker.
 pub(super) struct Root {
     id: u32,
     worker: Option<worker::Root<Envoy>>,
-    queue_name: Option<String>,
-}
-
-thread_local! {
-    // The host never deletes a queue, so a root takes over one that another root of this VM has
-    // left. Nothing else is shared between the configurations that run side by side in a VM.
-    static LEFT_QUEUES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    queue: Option<Queue>,
 }
 
 impl Root {
     pub(super) fn new(id: u32) -> Self {
-        Self { id, worker: None, queue_name: None }
+        Self { id, worker: None, queue: None }
     }
+}
 
-    /// The queue to hear of jobs and settlements by; its name is random, so without random numbers
-    /// there is none.
-    fn open_queue(&mut self) -> Option<Listener> {
-        let name = match self.queue_name.clone() {
-            Some(own) => own, // configured a second time
-            None => match LEFT_QUEUES.with_borrow_mut(Vec::pop) {
-                Some(left) => left,
-                None => format!("wecom/{:016x}", u64::from_ne_bytes(host::random()?)),
-            },
-        };
-        let queue = host::open_queue(&name)?;
-        self.queue_name = Some(name);
-        Some(queue)
+/// Envoy deletes a root when it is done: after `on_done`, or when its last call has ended.
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.leave();
+        }
     }
 }
 
@@ -66,8 +48,7 @@ impl Context for Root {
     }
 
     fn on_done(&mut self) -> bool {
-        LEFT_QUEUES.with_borrow_mut(|left| left.extend(self.queue_name.take()));
-        true
+        self.worker.as_ref().is_none_or(worker::Root::retire)
     }
 }
 
@@ -81,16 +62,17 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let queue = self.open_queue();
+        if self.queue.is_none() {
+            self.queue = Queue::open();
+        }
+        let queue = self.queue.as_ref().map(Queue::id);
         self.worker = Some(worker::Root::new(Envoy::new(self.id, &config), config, queue));
-        host::tick_every(TICK);
         true
     }
 
     fn on_tick(&mut self) {
         #[cfg(feature = "trap")]
         super::trap::spring("on_tick");
-        host::adopt_log_level();
         if let Some(worker) = &self.worker {
             worker.tick();
         }

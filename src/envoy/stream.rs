@@ -35,7 +35,10 @@ impl HttpContext for Stream {
         super::trap::set();
         let path = host::request_header(":path").unwrap_or_default();
         match self.stream.addressed(&path) {
-            Some(addressed) => self.stream.begin(addressed, &Head::new(&host::request_headers(), end_of_stream)),
+            Some(addressed) => {
+                host::adopt_log_level();
+                self.stream.begin(addressed, &Head::new(&host::request_headers(), end_of_stream));
+            }
             None => self.action = Action::Continue,
         }
         self.action

@@ -33,6 +33,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
     /// Adds a stream, or takes it to another stage.
     pub(super) fn insert(&mut self, id: StreamId, stage: Stage) {
         let key = stage.record();

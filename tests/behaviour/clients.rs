@@ -42,7 +42,15 @@ async fn when_a_client_disconnects_its_bind_is_decided_all_the_same_and_its_retr
             assert_eq!(errcode(&retry, &edge.account), 3, "{device_sn}");
         }
         assert_eq!(edge.decision.requests_for(&device_sn).len(), 1, "{device_sn}: asked once");
+        // Counted with its verdict, and logged, though its client was not told.
+        edge.until_ended("bind", "refused", decided).await.unwrap();
+        edge.envoy
+            .wait_for_log(&format!("refused endpoint=lock event=bind req_id={}", event.req_id_text().unwrap()))
+            .await
+            .unwrap();
     }
+    assert_eq!(edge.ended("bind", "client_gone").await.unwrap(), 0);
+    assert_eq!(edge.envoy.log().matches("its client had left").count(), 4);
     edge.end().await;
 }
 

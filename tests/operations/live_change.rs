@@ -44,6 +44,10 @@ impl Deref for Live {
 
 impl Live {
     async fn start() -> Self {
+        Self::start_with(|bootstrap| bootstrap).await
+    }
+
+    async fn start_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
         let folder = tempfile::Builder::new().prefix("live-").tempdir().unwrap();
         let mut filter = yaml("deploy/dynamic/filter.yaml");
         *filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename").unwrap() =
@@ -55,7 +59,7 @@ impl Live {
             let source = hcm.pointer_mut("/http_filters/0/config_discovery/config_source/path_config_source");
             source.unwrap()["path"] = path.to_str().unwrap().into();
         });
-        let edge = Setup::of(bootstrap).one_backend().start().await.unwrap();
+        let edge = Setup::of(bootstrap).one_backend().start_with(change).await.unwrap();
         Self { edge, folder, filter }
     }
 
@@ -230,6 +234,54 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let metrics = live.envoy.prometheus().await.unwrap();
     assert!(metrics.contains(&format!("\n{UPDATE_REJECTED}")), "the metric of the alert does not exist");
     assert!(alerts().iter().any(|(_, expression)| expression.contains(UPDATE_REJECTED)));
+    live.edge.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
+    let account = Account::demo();
+    let mut live = Live::start().await;
+    live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(2700);
+    live.replace_file("success").await;
+    live.until(PATH, || account.verify_url("1"), |answer| answer.status == 200).await;
+    live.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(2300)));
+    let event = Event::bind("sn-slow");
+    let (url, request) = (live.url(), account.seal(&event));
+    let client = tokio::spawn(async move { drop(Client::http1().send(&url, &request).await) });
+    let asked = async || !live.backend.requests_for("sn-slow").is_empty();
+    until("the backend was asked", asked).await.unwrap();
+    client.abort();
+    live.envoy.access_log_line(|line| line["outcome"] == "client_gone").await.unwrap();
+
+    // Nothing but the call keeps the old configuration.
+    live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(900);
+    live.replace_file("success").await;
+    live.until_ended("bind", "refused", 1).await.unwrap();
+    assert_eq!(errcode(&live.send(&account.seal(&event)).await, &account), Some(3), "its decision is on record");
+    assert_eq!(live.backend.requests_for("sn-slow").len(), 1);
+    assert_eq!(live.envoy.stat("cluster.decision.upstream_rq_200").await, Some(1), "the call was cancelled");
+    live.edge.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_timer_runs_on_an_idle_worker_however_often_its_configuration_was_replaced() {
+    let account = Account::demo();
+    let mut live = Live::start_with(|bootstrap| bootstrap.component_log_level("wasm:trace")).await;
+    let ticks = |live: &Live| live.envoy.log().matches("proxy_on_tick").count();
+    for timeout_ms in 800..806 {
+        // A callback begins and ends under each.
+        assert_eq!(errcode(&live.send(&account.seal(Event::bind("sn"))).await, &account), Some(0));
+        live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(timeout_ms);
+        live.replace_file("success").await;
+    }
+    assert_eq!(errcode(&live.send(&account.seal(Event::bind("sn"))).await, &account), Some(0));
+    let mut seen = 0;
+    let quiet = async || {
+        let before = std::mem::replace(&mut seen, ticks(&live));
+        tokio::time::sleep(Duration::from_millis(500)).await; // ten ticks of one timer
+        before > 0 && ticks(&live) == before
+    };
+    until("no timer ran", quiet).await.unwrap();
     live.edge.end().await.unwrap();
 }
 

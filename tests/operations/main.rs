@@ -14,5 +14,7 @@ mod documents;
 mod live_change;
 mod logs;
 mod metrics;
+mod noise;
 mod prometheus;
+mod reasons;
 mod tracing;

@@ -27,6 +27,8 @@ struct Sender {
     url: String,
     account: Account,
     callbacks: Counts,
+    /// What the access log says otherwise: a client that left is told of as one that left.
+    left: Counts,
     verdicts: BTreeMap<String, u64>,
     binds_asked: u64,
     records: u64,
@@ -38,6 +40,7 @@ impl Sender {
             url: edge.url(),
             account: edge.account.clone(),
             callbacks: BTreeMap::new(),
+            left: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             binds_asked: 0,
             records: 0,
@@ -146,6 +149,7 @@ impl Sender {
         let old = account.seal(Event::bind("sn-rejected").createtime(an_hour_ago));
         self.send(&old, "bind", Outcome::StaleMessage).await;
         self.withhold_body().await;
+        self.leave_during_body().await;
         self.call_as_grpc().await;
 
         // The record of callbacks is full.
@@ -187,9 +191,24 @@ impl Sender {
         let asked = async || !backend.requests_for(device_sn).is_empty();
         until("the backend was asked", asked).await.unwrap();
         drop(connection);
-        *self.callbacks.entry(("bind".to_owned(), Outcome::ClientGone)).or_default() += 1;
+        // It counts as what became of its call.
+        *self.callbacks.entry(("bind".to_owned(), Outcome::UpstreamTimeout)).or_default() += 1;
+        *self.left.entry(("bind".to_owned(), Outcome::UpstreamTimeout)).or_default() += 1;
+        *self.verdicts.entry("7".to_owned()).or_default() += 1;
         self.binds_asked += 1;
         self.records += 1;
+    }
+
+    /// A client that disconnects before its body is complete.
+    async fn leave_during_body(&mut self) {
+        let request = self.account.seal(Event::bind("sn-rejected"));
+        let address = self.url.split('/').nth(2).unwrap().to_owned();
+        let head = format!("POST {PATH}?{} HTTP/1.1\r\nhost: e\r\ncontent-length: 9\r\n\r\nx", request.query_text());
+        let mut connection = tokio::net::TcpStream::connect(&address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.shutdown().await.unwrap();
+        drop(connection);
+        *self.callbacks.entry(("other".to_owned(), Outcome::ClientGone)).or_default() += 1;
     }
 
     /// A request that Envoy takes for one of gRPC.
@@ -282,7 +301,7 @@ async fn metrics_log_and_access_log_tell_what_was_sent_outcome_by_outcome() {
     assert!(given.len() == 2 && given.iter().all(|connections| *connections > 0), "{given:?}");
 
     the_log_has_one_line_for_each_failure(&edge.envoy, &sender.callbacks);
-    the_access_log_has_every_outcome(&edge.envoy, &sender.callbacks).await;
+    the_access_log_has_every_outcome(&edge.envoy, &sender.callbacks, &sender.left).await;
     every_panel_shows_data(&prometheus).await;
     every_metric_of_the_alerts_exists(&prometheus).await;
     the_url_that_make_run_prints_gives_the_metrics(&edge.envoy).await;

@@ -62,7 +62,10 @@ fn what_is_not_authentic_is_refused_and_asks_nobody() {
     let id = edge.arrive(0, &edge.seal(bind()).forged());
     edge.plain(id, 403, "bad_signature");
     assert_eq!((edge.ended("other", "bad_signature"), edge.process.calls_made()), (1, 0));
-    assert_eq!(edge.logged("bad_signature endpoint=lock event=other req_id=- errcode=- the signature matches"), 1);
+    assert_eq!(
+        edge.logged("bad_signature endpoint=lock event=other req_id=- errcode=- request_id=rid the signature matches"),
+        1
+    );
     edge.is_quiet();
 }
 

@@ -1,5 +1,7 @@
 //! The call for a record: made once, by the root, whatever becomes of the client.
 
+use log::Level;
+
 use super::*;
 
 #[test]
@@ -75,7 +77,6 @@ fn a_client_that_leaves_once_its_bind_is_claimed_leaves_the_call_behind() {
             edge.process.leave(id);
         }
         edge.gone(id);
-        assert_eq!(edge.ended("bind", "client_gone"), 1);
         let here = edge.arrive(0, &request);
         let there = edge.arrive(1, &request);
         edge.decides(edge.the_call().0, 0);
@@ -85,8 +86,31 @@ fn a_client_that_leaves_once_its_bind_is_claimed_leaves_the_call_behind() {
         let later = edge.arrive(1, &request);
         edge.verdict(later, 0, "duplicate");
         assert_eq!(edge.process.calls_made(), 1);
+        // It was decided, whoever heard of it.
+        assert_eq!((edge.ended("bind", "bound"), edge.ended("bind", "client_gone")), (1, 0));
+        assert_eq!(edge.process.counted("lock errcode 0"), 4);
+        let said = |(level, line): &(Level, String)| {
+            *level == Level::Warn && line.starts_with("bound ") && line.ends_with("its client had left")
+        };
+        assert_eq!(edge.process.log().iter().filter(|line| said(line)).count(), 1);
         edge.is_quiet();
     }
+}
+
+#[test]
+fn a_bind_whose_client_left_and_whose_call_never_ends_is_counted_at_its_deadline() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(bind()));
+    edge.process.leave(id);
+    edge.process.cancel_call(call);
+    edge.pass(TIMEOUT_MS + 250);
+    edge.tick_all();
+    assert_eq!((edge.ended("bind", "deadline"), edge.ended("bind", "client_gone")), (1, 0));
+    edge.pass(1);
+    edge.tick_all();
+    assert_eq!(edge.ended("bind", "deadline"), 1);
+    assert!(!edge.process.is_ticking(0), "nothing is kept of it");
+    edge.is_quiet();
 }
 
 #[test]
@@ -224,6 +248,93 @@ fn a_configuration_replaced_in_mid_call_lets_the_call_end_under_the_old_one() {
     let later = edge.arrive(new, &request);
     edge.verdict(later, 3, "duplicate");
     assert_eq!(edge.process.calls_made(), 1);
+    edge.is_quiet();
+}
+
+#[test]
+fn a_configuration_replaced_after_the_client_hung_up_stays_until_its_call_has_ended() {
+    for called_before in [true, false] {
+        let edge = Edge::new();
+        let request = edge.seal(bind());
+        let id = edge.arrive(0, &request);
+        if called_before {
+            edge.process.read_queue(0, usize::MAX);
+        }
+        edge.process.leave(id);
+        assert!(!edge.process.retire_worker(0), "its call would be cancelled");
+        let new = edge.start_worker(|_| {});
+        let copy = edge.arrive(new, &request);
+        edge.process.settle_messages(); // a job that was not sent yet, too
+        assert!(!edge.process.has_retired(0));
+        edge.decides(edge.the_call().0, 4);
+        assert!(edge.process.has_retired(0), "nothing keeps it any more");
+        assert!(!edge.process.is_ticking(0), "nor does its timer go on");
+        edge.process.settle_messages();
+        edge.verdict(copy, 4, "duplicate_in_flight");
+        let later = edge.arrive(1, &request);
+        edge.verdict(later, 4, "duplicate");
+        assert_eq!((edge.process.calls_made(), edge.ended("bind", "refused")), (1, 1));
+        edge.is_quiet();
+    }
+}
+
+#[test]
+fn a_replaced_configuration_stays_no_longer_than_its_jobs_may_take() {
+    let edge = Edge::new();
+    edge.process.trouble(|troubles| troubles.lost_messages = 1);
+    let id = edge.arrive(0, &edge.seal(bind()));
+    edge.process.leave(id);
+    assert!(!edge.process.retire_worker(0));
+    edge.pass(2850);
+    edge.process.tick(0);
+    assert!(edge.process.has_retired(0), "the job's time is over");
+    assert_eq!((edge.process.calls_made(), edge.ended("bind", "deadline")), (0, 1));
+    edge.is_quiet();
+}
+
+#[test]
+fn a_replaced_configuration_without_calls_goes_at_once() {
+    let edge = Edge::new();
+    assert!(edge.process.retire_worker(0), "it never had any");
+    let (id, call) = edge.called(1, &edge.seal(bind()));
+    edge.decides(call, 0);
+    edge.verdict(id, 0, "bound");
+    assert!(edge.process.is_ticking(1), "until its next tick");
+    assert!(edge.process.retire_worker(1), "they have ended");
+    assert!(!edge.process.is_ticking(1));
+}
+
+#[test]
+fn a_wake_up_that_was_lost_is_made_good_by_the_next_tick() {
+    let edge = Edge::new();
+    edge.process.trouble(|troubles| troubles.lost_messages = 1);
+    let id = edge.arrive(0, &edge.seal(bind()));
+    edge.process.settle_messages();
+    assert_eq!(edge.process.calls_made(), 0);
+    edge.process.tick(0);
+    edge.decides(edge.the_call().0, 0);
+    edge.verdict(id, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn an_idle_worker_does_not_tick() {
+    let edge = Edge::new();
+    assert!(!edge.process.is_ticking(0), "it has just begun");
+    let request = edge.seal(bind());
+    let id = edge.headers(0, &request);
+    assert!(edge.process.is_ticking(0), "there is a deadline");
+    edge.process.tick(0);
+    assert!(edge.process.is_ticking(0));
+    edge.process.complete(id, &request.body_bytes());
+    edge.process.settle_messages();
+    edge.process.tick(0);
+    assert!(edge.process.is_ticking(0));
+    edge.decides(edge.the_call().0, 0);
+    edge.process.tick(0);
+    assert!(!edge.process.is_ticking(0));
+    edge.headers(0, &edge.account.verify_url("1"));
+    assert!(!edge.process.is_ticking(0), "what is answered at once needs none");
     edge.is_quiet();
 }
 

@@ -194,6 +194,43 @@ fn the_log_is_loud_about_failures_alone() {
 }
 
 #[test]
+fn strangers_fill_neither_the_log_nor_hide_what_failed() {
+    let edge = Edge::new();
+    let forged = edge.seal(bind()).forged();
+    for _ in 0..500 {
+        edge.arrive(0, &forged);
+    }
+    let (_, call) = edge.called(0, &edge.seal(bind()));
+    edge.process.end_call(call, None);
+    assert_eq!((edge.logged("bad_signature"), edge.ended("other", "bad_signature")), (10, 500));
+    assert_eq!(edge.logged("upstream_unreachable"), 1, "what failed is said in any case");
+    assert_eq!(edge.logged(" more rejected"), 0, "the second is not over");
+    edge.pass(1000);
+    edge.process.tick(0);
+    let last = edge.process.log().pop().unwrap();
+    assert_eq!(last, (Level::Warn, "and 490 more rejected requests, which the counters have".to_owned()));
+    edge.arrive(0, &forged);
+    assert_eq!((edge.logged("bad_signature"), edge.logged(" more rejected")), (11, 1));
+    edge.process.tick(0);
+    assert!(!edge.process.is_ticking(0));
+}
+
+#[test]
+fn what_strangers_leave_behind_is_no_more_than_the_log_of_a_debugger() {
+    let edge = Edge::new();
+    let begun = edge.headers(0, &edge.seal(bind()));
+    edge.process.leave(begun);
+    let (level, line) = edge.process.log().pop().unwrap();
+    assert!(level == Level::Debug && line.starts_with("client_gone "), "{level} {line}");
+    let stalled: Vec<_> = (0..20).map(|_| edge.headers(0, &edge.seal(bind()))).collect();
+    edge.pass(2000);
+    edge.process.tick(0);
+    stalled.into_iter().for_each(|id| edge.plain(id, 503, "no_body"));
+    assert!(edge.process.log().iter().all(|(level, _)| *level > Level::Error), "no error is a stranger's");
+    assert_eq!((edge.logged("no_body"), edge.ended("other", "no_body")), (10, 20));
+}
+
+#[test]
 fn of_a_request_that_the_host_forgot_nothing_is_said() {
     let edge = Edge::new();
     let request = edge.seal(bind());
