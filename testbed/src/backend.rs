@@ -390,6 +390,8 @@ pub struct Received {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body, without its framing.
     pub body: Vec<u8>,
+    /// The trailers behind a chunked body, as [`Received::headers`].
+    pub trailers: Vec<(String, Vec<u8>)>,
     /// When its last byte arrived.
     pub arrived: Instant,
     /// The other end of its connection.
@@ -562,7 +564,7 @@ async fn read_request(connection: &mut TcpStream, buffer: &mut Vec<u8>) -> Resul
             };
             let end = start.saturating_add(length).saturating_add(2); // the line's end behind the chunk
             if length == 0 {
-                read_trailers(connection, buffer, start).await?;
+                request.trailers = read_trailers(connection, buffer, start).await?;
                 break;
             }
             while buffer.len() < end {
@@ -576,15 +578,20 @@ async fn read_request(connection: &mut TcpStream, buffer: &mut Vec<u8>) -> Resul
     Ok(Some(request))
 }
 
-/// Skips the trailers, if any, and the empty line after them.
-async fn read_trailers(connection: &mut TcpStream, buffer: &mut Vec<u8>, last_chunk: usize) -> Result<()> {
+/// Reads the trailers, if any, and the empty line after them.
+async fn read_trailers(
+    connection: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    last_chunk: usize,
+) -> Result<Vec<(String, Vec<u8>)>> {
     buffer.drain(..last_chunk);
     loop {
-        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut headers = [httparse::EMPTY_HEADER; 32];
         match httparse::parse_headers(buffer, &mut headers)? {
-            httparse::Status::Complete((end, _)) => {
+            httparse::Status::Complete((end, trailers)) => {
+                let trailers = lower_case(trailers);
                 buffer.drain(..end);
-                return Ok(());
+                return Ok(trailers);
             }
             httparse::Status::Partial => more(connection, buffer).await?,
         }
@@ -612,8 +619,9 @@ fn parse_head(buffer: &[u8], peer: SocketAddr) -> Result<Option<(Received, usize
     let request = Received {
         method: head.method.unwrap_or_default().to_owned(),
         target: head.path.unwrap_or_default().to_owned(),
-        headers: head.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.to_vec())).collect(),
+        headers: lower_case(head.headers),
         body: Vec::new(),
+        trailers: Vec::new(),
         arrived: Instant::now(),
         peer,
     };
@@ -623,4 +631,8 @@ fn parse_head(buffer: &[u8], peer: SocketAddr) -> Result<Option<(Received, usize
         None => Framing::Length(0),
     };
     Ok(Some((request, length, framing)))
+}
+
+fn lower_case(fields: &[httparse::Header<'_>]) -> Vec<(String, Vec<u8>)> {
+    fields.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec())).collect()
 }

@@ -58,9 +58,21 @@ impl Bootstrap {
     /// # Errors
     /// If the file cannot be read.
     pub fn example() -> Result<Self> {
-        let path = repository().join("envoy.yaml");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Self::from_yaml(&text).with_context(|| path.display().to_string())
+        Self::from_yaml(&read("envoy.yaml")?).context("envoy.yaml")
+    }
+
+    /// The repository's `deploy/dynamic/envoy.yaml`, likewise; it reads the filter from that file, which
+    /// must be there. [`dynamic_filter`] is what to write into it.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub fn dynamic(filter: &Path) -> Result<Self> {
+        let source = "/http_filters/0/config_discovery/config_source/path_config_source/path";
+        let filter = filter.to_str().context("the path of the filter's file is no UTF-8")?;
+        let mut bootstrap =
+            Self::from_yaml(&read("deploy/dynamic/envoy.yaml")?).context("deploy/dynamic/envoy.yaml")?;
+        *hcm(&mut bootstrap.config).pointer_mut(source).with_context(|| format!("no {source}"))? = filter.into();
+        Ok(bootstrap)
     }
 
     /// The same with another file's text.
@@ -653,6 +665,23 @@ const STDERR: &str = "stderr.log";
 /// The repository's root.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// The content of `deploy/dynamic/filter.yaml`, with the path of [`module::built`].
+///
+/// # Errors
+/// If it cannot be read, or as [`module::built`].
+pub fn dynamic_filter() -> Result<Value> {
+    let file = "deploy/dynamic/filter.yaml";
+    let mut filter: Value = serde_saphyr::from_str(&read(file)?).map_err(|e| anyhow::anyhow!("{file}: {e}"))?;
+    let filename = "/resources/0/typed_config/config/vm_config/code/local/filename";
+    *filter.pointer_mut(filename).with_context(|| format!("{file}: no {filename}"))? =
+        module::built()?.to_str().context("the module's path is no UTF-8")?.into();
+    Ok(filter)
+}
+
+fn read(file: &str) -> Result<String> {
+    fs::read_to_string(repository().join(file)).with_context(|| file.to_owned())
 }
 
 /// Sets the module's path in the filters that load one from a file.

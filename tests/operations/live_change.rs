@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::backend::Behaviour;
 use testbed::edge::{Edge, PATH, Setup};
-use testbed::envoy::{Bootstrap, repository, version};
-use testbed::module;
+use testbed::envoy::{Bootstrap, dynamic_filter, repository, version};
 use testbed::waiting::until;
 use testbed::wecom::{Account, Answer, Client, Event, Request};
 use tokio::task::{JoinHandle, JoinSet};
@@ -44,22 +43,15 @@ impl Deref for Live {
 
 impl Live {
     async fn start() -> Self {
-        Self::start_with(|bootstrap| bootstrap).await
+        Self::start_envoy_with(|bootstrap| bootstrap).await
     }
 
-    async fn start_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+    async fn start_envoy_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
         let folder = tempfile::Builder::new().prefix("live-").tempdir().unwrap();
-        let mut filter = yaml("deploy/dynamic/filter.yaml");
-        *filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename").unwrap() =
-            module::built().unwrap().to_str().unwrap().into();
         let path = folder.path().join("filter.json");
+        let filter = dynamic_filter().unwrap();
         fs::write(&path, filter.to_string()).unwrap();
-        let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
-        let bootstrap = Bootstrap::from_yaml(&text).unwrap().edit_hcm(|hcm| {
-            let source = hcm.pointer_mut("/http_filters/0/config_discovery/config_source/path_config_source");
-            source.unwrap()["path"] = path.to_str().unwrap().into();
-        });
-        let edge = Setup::of(bootstrap).one_backend().start_with(change).await.unwrap();
+        let edge = Setup::of(Bootstrap::dynamic(&path).unwrap()).one_backend().start_with(change).await.unwrap();
         Self { edge, folder, filter }
     }
 
@@ -266,7 +258,7 @@ async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
 #[tokio::test]
 async fn no_timer_runs_on_an_idle_worker_however_often_its_configuration_was_replaced() {
     let account = Account::demo();
-    let mut live = Live::start_with(|bootstrap| bootstrap.component_log_level("wasm:trace")).await;
+    let mut live = Live::start_envoy_with(|bootstrap| bootstrap.component_log_level("wasm:trace")).await;
     let ticks = |live: &Live| live.envoy.log().matches("proxy_on_tick").count();
     for timeout_ms in 800..806 {
         // A callback begins and ends under each.
