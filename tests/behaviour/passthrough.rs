@@ -27,7 +27,7 @@ async fn other_paths_reach_the_existing_backend_untouched() {
         ] {
             edge.backend.forget();
             let mut request = edge.account.seal("").with_method(method).with_body(body.clone());
-            request = request.with_header("x-caller", b"caf\xe9").with_header("x-wecom-event", b"bind");
+            request = request.with_header("x-caller", b"caf\xe9").with_header("idempotency-key", b"1");
             if in_pieces {
                 request = request.in_pieces(100_000, Duration::ZERO);
             }
@@ -42,7 +42,7 @@ async fn other_paths_reach_the_existing_backend_untouched() {
             assert_eq!(told.target, format!("{path}{joint}{}", request.query_text()));
             assert!(told.body == body, "the body of {method} {path}");
             assert_eq!(told.header("x-caller"), Some(b"caf\xe9".as_slice()));
-            assert_eq!(told.header("x-wecom-event"), Some(b"bind".as_slice()));
+            assert_eq!(told.header("idempotency-key"), Some(b"1".as_slice()));
         }
     }
     assert!(edge.decision.requests().is_empty());

@@ -14,6 +14,7 @@
 mod bodies;
 mod crowds;
 mod headers;
+mod impersonation;
 mod methods;
 mod mutations;
 mod padding_oracle;
