@@ -23,6 +23,9 @@ use crate::metrics::alerts;
 /// The only metric in the alerts that exists only if the configuration comes from a file.
 pub(crate) const UPDATE_REJECTED: &str = "envoy_extension_config_discovery_http_filter_wecom_update_rejected";
 
+/// Where the file has the plugin's configuration.
+const PLUGIN: &str = "/resources/0/typed_config/config/configuration/value";
+
 const UPDATES: &str = "extension_config_discovery.http_filter.wecom.update_";
 
 /// The fixture with one backend and the configuration of deploy/dynamic, and the file from which Envoy
@@ -43,21 +46,30 @@ impl Deref for Live {
 
 impl Live {
     async fn start() -> Self {
-        Self::start_envoy_with(|bootstrap| bootstrap).await
+        Self::start_with(|_| ()).await
     }
 
-    async fn start_envoy_with(change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+    /// Starts with the file's plugin configuration changed.
+    async fn start_with(change: impl FnOnce(&mut Value)) -> Self {
+        Self::start_both_with(change, |bootstrap| bootstrap).await
+    }
+
+    async fn start_both_with(
+        change: impl FnOnce(&mut Value),
+        change_envoy: impl FnOnce(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("live-").tempdir().unwrap();
         let path = folder.path().join("filter.json");
-        let filter = dynamic_filter().unwrap();
+        let mut filter = dynamic_filter().unwrap();
+        change(filter.pointer_mut(PLUGIN).unwrap());
         fs::write(&path, filter.to_string()).unwrap();
-        let edge = Setup::of(Bootstrap::dynamic(&path).unwrap()).one_backend().start_with(change).await.unwrap();
+        let edge = Setup::of(Bootstrap::dynamic(&path).unwrap()).one_backend().start_with(change_envoy).await.unwrap();
         Self { edge, folder, filter }
     }
 
     /// The plugin configuration that was written last.
     fn plugin(&mut self) -> &mut Value {
-        self.filter.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap()
+        self.filter.pointer_mut(PLUGIN).unwrap()
     }
 
     /// Replaces the file and waits until Envoy has accepted it (`success`) or not (`rejected`).
@@ -229,6 +241,41 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     live.edge.end().await.unwrap();
 }
 
+/// The first file is the only one that has no predecessor to go on with.
+#[tokio::test]
+async fn with_a_refused_first_file_callbacks_end_as_503_and_other_paths_are_served() {
+    let account = Account::demo();
+    let mut good = Value::Null;
+    let mut live = Live::start_with(|plugin| {
+        good = plugin.clone();
+        plugin["endpoints"][0]["decision"]["timeout_ms"] = json!(99_999);
+    })
+    .await;
+    live.envoy.wait_for_log("configuration refused: endpoints[0].decision.timeout_ms").await.unwrap();
+    assert_eq!(live.envoy.stat(&format!("{UPDATES}rejected")).await, Some(1));
+
+    let bind = Event::bind("sn-first");
+    for worker in live.one_client_per_worker().await.unwrap() {
+        for request in [account.seal(&bind), account.verify_url("1")] {
+            let answer = worker.send(&live.url(), &request).await.unwrap();
+            assert_eq!((answer.status, answer.rejection().as_deref()), (503, Some("filter_missing")));
+        }
+        assert_eq!(live.backend.count(), 0, "the backend received {:?}", live.backend.requests());
+        let answer = worker.get(&live.envoy.url("/other")).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "success"));
+        assert_eq!(live.backend.requests()[0].path(), "/other");
+        live.backend.forget();
+    }
+
+    *live.plugin() = good;
+    live.replace_file("success").await;
+    live.until(PATH, || account.verify_url("1"), |answer| answer.status == 200).await;
+    assert_eq!(errcode(&live.send(&account.seal(&bind)).await, &account), Some(0));
+    assert_eq!(live.backend.requests_for("sn-first").len(), 1);
+    assert_eq!(live.client.get(&live.envoy.url("/other")).await.unwrap().text(), "success");
+    live.edge.end().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
     let account = Account::demo();
@@ -258,7 +305,7 @@ async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
 #[tokio::test]
 async fn no_timer_runs_on_an_idle_worker_however_often_its_configuration_was_replaced() {
     let account = Account::demo();
-    let mut live = Live::start_envoy_with(|bootstrap| bootstrap.component_log_level("wasm:trace")).await;
+    let mut live = Live::start_both_with(|_| (), |bootstrap| bootstrap.component_log_level("wasm:trace")).await;
     let ticks = |live: &Live| live.envoy.log().matches("proxy_on_tick").count();
     for timeout_ms in 800..806 {
         // A callback begins and ends under each.
