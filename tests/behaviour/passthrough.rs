@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use testbed::backend::{Behaviour, Step};
+use testbed::envoy::repository;
 use testbed::wecom::{Client, Event, send_raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -153,6 +154,9 @@ async fn without_the_filter_the_callbacks_path_ends_in_an_error_that_says_so() {
         for request in [edge.account.seal(Event::bind("sn")), edge.account.verify_url("12345")] {
             let answer = client.send(&edge.envoy.url(PATH), &request).await.unwrap();
             assert_eq!((answer.status, answer.rejection().as_deref()), (503, Some("filter_missing")));
+            let page = answer.json().unwrap()["see"].as_str().unwrap().to_owned();
+            let page = std::fs::read_to_string(repository().join(page)).unwrap();
+            assert!(page.contains("filter_missing"), "the page says nothing about it");
         }
     }
     edge.assert_nobody_was_asked();
