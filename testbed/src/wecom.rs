@@ -553,6 +553,15 @@ impl Client {
         Self::build(reqwest::Client::builder().http2_prior_knowledge())
     }
 
+    /// Speaks TLS, whatever version of HTTP the server then chooses, and trusts that certificate alone.
+    ///
+    /// # Errors
+    /// If it is no certificate in PEM.
+    pub fn https(certificate: &str) -> Result<Self> {
+        let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
+        Ok(Self::build(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true)))
+    }
+
     fn build(builder: reqwest::ClientBuilder) -> Self {
         static PROVIDER: Once = Once::new();
         // An error only means that a provider is already installed.

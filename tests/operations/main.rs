@@ -10,6 +10,7 @@
 )]
 
 mod check_config;
+mod commented;
 mod documents;
 mod live_change;
 mod logs;
@@ -17,4 +18,5 @@ mod metrics;
 mod noise;
 mod prometheus;
 mod reasons;
+mod tls;
 mod tracing;

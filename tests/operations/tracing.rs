@@ -2,14 +2,15 @@
 //! plays the collector.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use prost::Message;
 use testbed::backend::{Backend, Behaviour};
 use testbed::edge::Setup;
-use testbed::envoy::{Bootstrap, repository, version};
+use testbed::envoy::{Bootstrap, version};
 use testbed::waiting::until;
 use testbed::wecom::Event;
+
+use crate::commented::example_with;
 
 /// The fields of an OTLP export request that are needed here.
 mod otlp {
@@ -70,21 +71,6 @@ fn spans(collector: &Backend) -> Vec<Span> {
         .collect()
 }
 
-/// The example with its commented-out code enabled: lines with no blank, or at least two, after the `#`.
-fn example_with_traces() -> String {
-    let text = fs::read_to_string(repository().join("envoy.yaml")).unwrap();
-    let lines = text.lines().map(|line| {
-        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
-        match rest.strip_prefix('#') {
-            Some(code) if !indent.is_empty() && (code.starts_with("  ") || !code.starts_with(' ')) => {
-                format!("{indent}{code}\n")
-            }
-            _ => format!("{line}\n"),
-        }
-    });
-    lines.collect()
-}
-
 #[tokio::test]
 async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
     if version().unwrap() < (1, 37) {
@@ -93,7 +79,8 @@ async fn a_span_carries_the_tags_and_the_upstream_gets_the_ids() {
     }
     let collector = Backend::start().await.unwrap();
     collector.always(Behaviour::empty());
-    let setup = Setup::of(Bootstrap::from_yaml(&example_with_traces()).unwrap()).one_backend();
+    let setup = Setup::of(Bootstrap::from_yaml(&example_with(&["#tracing:", "#- name: otel_collector"])).unwrap())
+        .one_backend();
     let edge = setup.start_with(|bootstrap| bootstrap.cluster("otel_collector", collector.port())).await.unwrap();
     let (envoy, backend, account) = (&edge.envoy, &edge.backend, &edge.account);
     backend.on_device("sn-refused", Behaviour::verdict(4));
