@@ -667,16 +667,18 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// The content of `deploy/dynamic/filter.yaml`, with the path of [`module::built`].
+/// The content of `deploy/dynamic/filter.yaml`, with the path of [`module::built`], for the installed
+/// Envoy.
 ///
 /// # Errors
-/// If it cannot be read, or as [`module::built`].
+/// If it cannot be read, or as [`module::built`] and [`for_this_envoy`].
 pub fn dynamic_filter() -> Result<Value> {
     let file = "deploy/dynamic/filter.yaml";
     let mut filter: Value = serde_saphyr::from_str(&read(file)?).map_err(|e| anyhow::anyhow!("{file}: {e}"))?;
     let filename = "/resources/0/typed_config/config/vm_config/code/local/filename";
     *filter.pointer_mut(filename).with_context(|| format!("{file}: no {filename}"))? =
         module::built()?.to_str().context("the module's path is no UTF-8")?.into();
+    for_this_envoy(&mut filter)?;
     Ok(filter)
 }
 
