@@ -169,7 +169,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(2700);
     live.replace_file("success").await;
     live.until(PATH, || account.verify_url("1"), |answer| answer.status == 200).await;
-    live.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(2200)));
+    live.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(2500)));
     live.backend.on_device("sn-before", Behaviour::verdict(4));
 
     let load = Load::begin(&live, &account);
@@ -193,10 +193,10 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     plugin["endpoints"].as_array_mut().unwrap().push(second);
     live.replace_file("success").await;
     live.until(PATH, || rotated.verify_url("1"), |answer| answer.status == 200).await;
+    assert!(!in_flight.is_finished(), "the call in flight ended before the change was complete");
     live.until("/suite/receive/second", || rotated.verify_url("2"), |answer| answer.status == 200).await;
     live.send(&rotated.seal(Event::bind("sn-after"))).await;
     assert_eq!(live.backend.requests_for("sn-after")[0].path(), "/bind/v2");
-    assert!(!in_flight.is_finished(), "the call in flight ended before the change was complete");
     load.go_on().await;
 
     // The call in flight keeps its old timeout, which is longer than the new one.
