@@ -6,7 +6,8 @@
 # Cargo needs the target's standard library, which rustup downloads. Where rustup's server is out of
 # reach, Debian's packages are used: their cargo compiles the standard library from source.
 # WASM_TOOLCHAIN=rustup or WASM_TOOLCHAIN=debian forces one of them. Either way the result goes to
-# this repository's target/, where envoy.yaml and the tests look for it.
+# this repository's target/, where envoy.yaml and the tests look for it, and what `build` makes holds no
+# path of this machine: with the same toolchain, the same sources become the same bytes in any folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/debian.sh
@@ -21,6 +22,7 @@ within() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"
 main() {
   local target
   target=$(target_of "$@")
+  read_flags
   # With another target folder, Envoy would not find the module.
   export CARGO_TARGET_DIR=$PWD/target
   # Relative to this folder: cargo splits an absolute path at its blanks.
@@ -32,14 +34,14 @@ main() {
   case ${WASM_TOOLCHAIN:-} in
     rustup)
       has_target "$target" || add_target "$target" || die "rustup has no $target and cannot add it"
-      exec cargo "$@" ;;
+      by_rustup "$@" ;;
     debian)
       by_debian "$target" "$@" ;;
     "")
       command -v cargo >/dev/null || die "no cargo found. Install Rust with rustup (https://rustup.rs)," \
         "or on Debian 12: apt-get install ${debian_packages[*]} rust-web-clippy rustfmt-web gcc libc6-dev"
       if has_target "$target" || add_target "$target"; then
-        exec cargo "$@"
+        by_rustup "$@"
       fi
       by_debian "$target" "$@" ;;
     *)
@@ -74,6 +76,14 @@ add_target() {
   within 120 rustup target add "$1" >&2 && has_target "$1"
 }
 
+by_rustup() {
+  if [[ $1 == build ]]; then
+    hide_paths cargo "${RUSTC:-rustc}" "$target"
+  fi
+  export_flags
+  exec cargo "$@"
+}
+
 by_debian() {
   local target=$1 subcommand=$2
   shift 2
@@ -94,13 +104,51 @@ by_debian() {
   export CARGO_TARGET_WASM32_WASIP1_LINKER=$debian_linker
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$debian_linker
   if [[ $target == wasm32-wasip1 ]]; then
-    # In RUSTFLAGS, since a RUSTFLAGS that is set already would beat the target's own variable.
-    export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-L native=/usr/lib/wasm32-wasi"
+    # With the flags that are set already, which would beat the target's own variable.
+    flags+=(-L native=/usr/lib/wasm32-wasi)
   fi
+  if [[ $subcommand == build ]]; then
+    hide_paths "$CARGO" "$RUSTC" "$target"
+  fi
+  export_flags
   if [[ $subcommand == clippy ]]; then
     exec /usr/bin/cargo-clippy clippy -Zbuild-std=std,panic_abort "$@"
   fi
   exec /usr/bin/cargo "$subcommand" -Zbuild-std=std,panic_abort "$@"
+}
+
+# The flags for rustc that are set already, in the form where an argument may contain blanks.
+read_flags() {
+  flags=()
+  if [[ -n ${CARGO_ENCODED_RUSTFLAGS:-} ]]; then
+    IFS=$'\x1f' read -ra flags <<<"$CARGO_ENCODED_RUSTFLAGS"
+  elif [[ -n ${RUSTFLAGS:-} ]]; then
+    read -ra flags <<<"$RUSTFLAGS"
+  fi
+}
+
+export_flags() {
+  ((${#flags[@]})) || return 0
+  local IFS=$'\x1f'
+  export CARGO_ENCODED_RUSTFLAGS="${flags[*]}"
+}
+
+# Panic messages name source files. Their names begin where sources lie on this machine: this folder,
+# cargo's registry, the standard library. The last flag that fits a path is the one that counts.
+hide_paths() {
+  local cargo=$1 rustc=$2 target=$3 home registry commit
+  home=${CARGO_HOME:-$HOME/.cargo}
+  [[ $home == /* ]] || home=$PWD/$home
+  flags+=("--remap-path-prefix=$PWD=." "--remap-path-prefix=$(pwd -P)=." "--remap-path-prefix=$home=cargo")
+  # A registry's folder is named after its address. The crates are the same when they come from a
+  # mirror, so that is hidden too; which takes the folders to be there before the build.
+  "$cargo" fetch --quiet --target "$target"
+  for registry in "$home"/registry/src/*/; do
+    flags+=("--remap-path-prefix=${registry%/}=crates")
+  done
+  # What rustup's standard library, compiled elsewhere, has for its own sources.
+  commit=$("$rustc" -vV | sed -n 's/^commit-hash: //p')
+  flags+=("--remap-path-prefix=$("$rustc" --print sysroot)/lib/rustlib/src/rust=/rustc/$commit")
 }
 
 main "$@"
