@@ -23,11 +23,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
-	tools/cargo-wasm.sh build --release --target wasm32-wasip1
+	tools/build-module.sh release
 
 # The same with a feature that lets tests make it panic; see src/envoy/trap.rs.
 build-trap:
-	tools/cargo-wasm.sh build --profile trap --features trap --target wasm32-wasip1
+	tools/build-module.sh trap --features trap
 
 run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
 	tools/run.sh
