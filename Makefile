@@ -15,7 +15,7 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap run demo check-config test coverage fuzz check clean \
+.PHONY: help build build-trap reproducible run demo check-config test coverage fuzz check clean \
 	setup setup-envoy setup-func-e setup-npm setup-prometheus \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
@@ -28,6 +28,10 @@ build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter
 # The same with a feature that lets tests make it panic; see src/envoy/trap.rs.
 build-trap:
 	tools/build-module.sh trap --features trap
+
+# Two builds of the same sources with the same toolchain are the same file, wherever they are made.
+reproducible: build ## Build the module once more, elsewhere, and compare
+	tools/reproducible.sh
 
 run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
 	tools/run.sh
