@@ -28,6 +28,7 @@
 //! | [`report`] | what the log, access logs and traces say of a finished callback |
 //! | [`worker`] | everything in progress on one worker |
 //! | [`host`] | what a worker needs of its surroundings, as one trait |
+//! | [`version`] | which version this is |
 //! | `envoy` | that trait over proxy-wasm; everything else knows nothing of Envoy's interface |
 //!
 //! Dependencies point one way: `envoy → worker → exchange → {callout, dedup, config, outcome, wecom}`,
@@ -42,6 +43,7 @@ pub mod host;
 pub mod outcome;
 pub mod reply;
 pub mod report;
+pub mod version;
 pub mod wecom;
 pub mod worker;
 

@@ -16,6 +16,7 @@ mod root;
 mod stream;
 #[cfg(feature = "trap")]
 mod trap;
+mod version;
 
 use proxy_wasm::traits::RootContext;
 

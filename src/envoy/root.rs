@@ -6,6 +6,7 @@ use proxy_wasm::types::ContextType;
 use super::host::{self, Envoy};
 use super::queue::Queue;
 use super::stream::Stream;
+use super::version;
 use crate::callout::{MAX_RESPONSE_BYTES, Response};
 use crate::config::Config;
 use crate::host::{CallId, StreamId};
@@ -66,7 +67,9 @@ impl RootContext for Root {
             self.queue = Queue::open();
         }
         let queue = self.queue.as_ref().map(Queue::id);
-        self.worker = Some(worker::Root::new(Envoy::new(self.id, &config), config, queue));
+        let envoy = Envoy::new(self.id, &config);
+        version::tell(&envoy);
+        self.worker = Some(worker::Root::new(envoy, config, queue));
         true
     }
 

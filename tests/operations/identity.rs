@@ -1,10 +1,12 @@
-//! Which version a module's file is. It says nothing of the machine that it was built on.
+//! Which version runs: the module's file, Envoy's log and a metric say the same. The file says nothing
+//! of the machine that it was built on; `make reproducible` compares whole modules.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use testbed::edge::Edge;
 use testbed::envoy::repository;
 use testbed::module::{built, built_with_trap};
 use wasmparser::{Parser, Payload};
@@ -18,6 +20,16 @@ fn sections(module: &[u8]) -> Vec<(String, String)> {
     });
     let ours = custom.filter(|(name, _)| ["version", "revision"].contains(&name.as_str()));
     ours.map(|(name, text)| (name, String::from_utf8(text).unwrap())).collect()
+}
+
+/// A module's version as the log and the metric show it, by its sections.
+pub(crate) fn version_of(module: &Path) -> String {
+    let sections = sections(&fs::read(module).unwrap());
+    match sections.as_slice() {
+        [(_, version)] => version.clone(),
+        [(_, version), (_, commit)] => format!("{version}+{commit:.12}"),
+        _ => panic!("not finished: {sections:?}"),
+    }
 }
 
 #[test]
@@ -59,6 +71,23 @@ fn the_module_names_no_folder_of_the_machine_that_it_was_built_on() {
             assert!(!contains(&inside), "{} contains {inside}", module.display());
         }
     }
+}
+
+#[tokio::test]
+async fn the_log_once_and_a_metric_tell_the_version_that_is_written_into_the_module() {
+    let version = version_of(&built().unwrap());
+    let edge = Edge::start().await.unwrap();
+    // Every worker has been configured by the time it answers.
+    for client in edge.one_client_per_worker().await.unwrap() {
+        assert_eq!(client.send(&edge.url(), &edge.account.verify_url("1")).await.unwrap().text(), "1");
+    }
+    let log = edge.envoy.log();
+    let started: Vec<_> = log.lines().filter(|line| line.contains("wecom-callback-filter ")).collect();
+    assert_eq!(started.len(), 1, "{log}");
+    assert!(started[0].ends_with(&format!("wecom-callback-filter {version} started")), "{log}");
+    let metrics = edge.envoy.prometheus().await.unwrap();
+    assert!(metrics.contains(&format!("\nwecom_build_info{{version=\"{version}\"}} 1\n")), "{metrics}");
+    edge.end().await.unwrap();
 }
 
 /// A module in a folder of its own, beside which is the file that it is a link to.

@@ -14,10 +14,12 @@ use tempfile::TempDir;
 use testbed::backend::Behaviour;
 use testbed::edge::{Edge, PATH, Setup};
 use testbed::envoy::{Bootstrap, dynamic_filter, repository, version};
+use testbed::module::built;
 use testbed::waiting::until;
 use testbed::wecom::{Account, Answer, Client, Event, Request};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::identity::version_of;
 use crate::metrics::alerts;
 
 /// The only metric in the alerts that exists only if the configuration comes from a file.
@@ -363,6 +365,47 @@ async fn secrets_can_be_rotated_in_the_order_that_the_console_requires() {
     live.replace_file("success").await;
     live.until(PATH, || bind(&old), |answer| outcome(answer) == "bad_signature").await;
     assert_eq!(errcode(&live.send(&bind(&new)).await, &new), Some(0));
+    live.edge.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_and_the_metric_tell_an_update_to_another_version_and_its_rollback() {
+    let mut live = Live::start().await;
+    let ours = built().unwrap();
+    // Another version is made from the module itself: a number of the same length keeps it whole.
+    let number = env!("CARGO_PKG_VERSION").as_bytes();
+    let other_number: Vec<_> = number.iter().map(|byte| if byte.is_ascii_digit() { b'9' } else { *byte }).collect();
+    let mut bytes = fs::read(&ours).unwrap();
+    for start in 0..=bytes.len() - number.len() {
+        if bytes[start..].starts_with(number) {
+            bytes[start..start + number.len()].copy_from_slice(&other_number);
+        }
+    }
+    let other = live.folder.path().join("other.wasm");
+    fs::write(&other, bytes).unwrap();
+
+    let versions = [version_of(&ours), version_of(&other)];
+    assert_ne!(versions[0], versions[1]);
+    let gauge = |version: &str| format!("wasmcustom.wecom.version={version}.build_info");
+    let mut starts = [1, 0];
+    for (runs, module) in [(0, None), (1, Some(&other)), (0, Some(&ours))] {
+        if let Some(module) = module {
+            let filename = live.filter.pointer_mut("/resources/0/typed_config/config/vm_config/code/local/filename");
+            *filename.unwrap() = module.to_str().unwrap().into();
+            live.replace_file("success").await;
+            starts[runs] += 1;
+        }
+        // Both are there for as long as a worker still has the one before.
+        let told = until("the metric told the version", async || {
+            let stats = live.envoy.stats().await.unwrap();
+            let values = versions.each_ref().map(|version| stats.get(&gauge(version)).copied());
+            values == [0, 1].map(|version| (version == runs).then_some(1))
+        });
+        told.await.unwrap();
+        let log = live.envoy.log();
+        let told = versions.each_ref().map(|version| log.matches(&format!(" {version} started")).count());
+        assert_eq!(told, starts, "{log}");
+    }
     live.edge.end().await.unwrap();
 }
 
