@@ -1,0 +1,111 @@
+//! All checks, in order.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::environment::Environment;
+use crate::files::{self, Document};
+use crate::finding::Findings;
+use crate::output::Report;
+use crate::plugin::{self, Endpoint, Plugin};
+use crate::survey::{Filter, Survey};
+use crate::{Options, clusters, filter};
+
+/// Checks all files, together.
+pub(crate) fn check(options: &Options) -> Vec<Report> {
+    let mut found = Findings::default();
+    let mut documents = Vec::new();
+    for (file, path) in options.files.iter().enumerate() {
+        match files::read(path, file) {
+            Ok(read) => documents.extend(read),
+            Err(reason) => found.unchecked(file, reason),
+        }
+    }
+    let survey = Survey::of(&documents);
+    let mut run = Run { options, survey: &survey, found, endpoints: Vec::new(), relevant: BTreeSet::new() };
+    documents.iter().for_each(|document| run.check_plugin_alone(document));
+    survey.filters.iter().filter(|filter| filter.is_named(&options.filter)).for_each(|filter| run.check_filter(filter));
+    (0..options.files.len()).for_each(|file| run.check_for_nothing(file));
+
+    let reports = options.files.iter().enumerate().map(|(file, path)| Report {
+        file: path.display().to_string(),
+        findings: run.found.of_file(file),
+        endpoints: run.endpoints.iter().filter(|(of, _)| *of == file).map(|(_, endpoint)| endpoint.clone()).collect(),
+    });
+    reports.collect()
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    survey: &'a Survey<'a>,
+    found: Findings,
+    /// What is configured, by the file that says so.
+    endpoints: Vec<(usize, Endpoint)>,
+    /// The files that say so.
+    relevant: BTreeSet<usize>,
+}
+
+impl Run<'_> {
+    /// A document that is a plugin configuration and nothing else.
+    fn check_plugin_alone(&mut self, document: &Document) {
+        if !document.value.get("endpoints").is_some_and(Value::is_array) {
+            return;
+        }
+        let bytes = document.json.clone().unwrap_or_else(|| document.value.to_string()).into_bytes();
+        let environment = Environment::everything();
+        let plugin = plugin::check(&bytes, &document.place, &environment, self.options.env_optional, &mut self.found);
+        let file = document.place.file;
+        self.configured(file, &plugin);
+    }
+
+    /// A filter, and the clusters that it calls.
+    fn check_filter(&mut self, filter: &Filter<'_>) {
+        let file = filter.root.place.file;
+        let plugin = match bytes_of(filter) {
+            Some(bytes) => {
+                let environment = Environment::of_vm(&filter.config);
+                let place = &filter.root.place;
+                plugin::check(&bytes, place, &environment, self.options.env_optional, &mut self.found)
+            }
+            None => {
+                let reason = "must be a google.protobuf.Struct, or JSON text in a google.protobuf.StringValue";
+                self.found.problem(filter.config.at("configuration"), reason);
+                Plugin::default()
+            }
+        };
+        filter::check(&filter.config, &mut self.found);
+        self.configured(file, &plugin);
+        clusters::check(&filter.root, &plugin.endpoints(), &filter.root.place, &mut self.found);
+    }
+
+    fn configured(&mut self, file: usize, plugin: &Plugin) {
+        self.relevant.insert(file);
+        self.endpoints.extend(plugin.endpoints().into_iter().map(|endpoint| (file, endpoint)));
+    }
+
+    /// Says so if there was nothing to check in a file.
+    fn check_for_nothing(&mut self, file: usize) {
+        if self.relevant.contains(&file) || !self.found.of_file(file).is_empty() {
+            return;
+        }
+        let survey = self.survey;
+        if survey.discoveries.iter().any(|item| item.place.file == file) {
+            self.found.unchecked(file, "has the filter from elsewhere, by config_discovery: check that file");
+            return;
+        }
+        let name = &self.options.filter;
+        let reason = format!("holds neither a plugin configuration nor a Wasm filter named {name}");
+        self.found.unchecked(file, reason);
+    }
+}
+
+/// The plugin configuration in the form that a filter has it in.
+fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
+    let configuration = filter.config.get("configuration")?;
+    if configuration.message("google.protobuf.StringValue").is_some() {
+        return Some(configuration.text("value")?.to_owned().into_bytes());
+    }
+    let value = configuration.message("google.protobuf.Struct")?.get("value")?.value;
+    value.is_object().then(|| value.to_string().into_bytes())
+}

@@ -1,0 +1,68 @@
+//! Checks a configuration of the filter without Envoy: the plugin configuration by the filter's own
+//! parser, and around it what the filter needs of Envoy and cannot see itself. For CI, and before a
+//! file of a running Envoy is replaced. See `--help`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`files`] | files to documents: YAML, JSON |
+//! | [`node`] | a value of a document and its place, which every line of the output names |
+//! | [`finding`] | what is wrong, and where |
+//! | [`survey`] | where the filters are in all documents |
+//! | [`plugin`], [`environment`] | the plugin configuration, and the environment of its secrets |
+//! | [`filter`] | the filter's settings in Envoy |
+//! | [`clusters`] | the clusters that are called |
+//! | [`check`] | all of it in order |
+//! | [`output`] | what is printed, and the exit code |
+
+mod check;
+mod clusters;
+mod environment;
+mod files;
+mod filter;
+mod finding;
+mod node;
+mod output;
+mod plugin;
+mod survey;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Checks configurations of the WeCom callback filter.
+///
+/// A file is the plugin configuration itself, as JSON or YAML, or anything that holds the filter's
+/// typed_config: a bootstrap of Envoy, an extension configuration (ECDS), a Kubernetes manifest.
+#[derive(Debug, Parser)]
+#[command(name = "check_config", after_help = OUTPUT)]
+struct Options {
+    /// The files to check, JSON or YAML.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Which Wasm filter it is, by its name in the chain or in its config.
+    #[arg(long, value_name = "NAME", default_value = "wecom")]
+    filter: String,
+
+    /// Accept that an environment variable with a secret is not set here, as in CI. One that is
+    /// set is checked all the same.
+    #[arg(long)]
+    env_optional: bool,
+}
+
+const OUTPUT: &str = "\
+One line per problem: FILE: FIELD: REASON. No line shows a value, which may be a secret.
+
+Exit codes:
+  0  every file would be taken
+  1  at least one would be refused, or lacks what the filter needs of Envoy
+  2  at least one could not be checked: not readable, neither JSON nor YAML, no such filter in it;
+     or wrong arguments";
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let reports = check::check(&options);
+    reports.iter().for_each(output::print);
+    ExitCode::from(reports.iter().map(output::Report::exit_code).max().unwrap_or(0))
+}
