@@ -81,7 +81,12 @@ impl Run<'_> {
 
     fn configured(&mut self, file: usize, plugin: &Plugin) {
         self.relevant.insert(file);
-        self.endpoints.extend(plugin.endpoints().into_iter().map(|endpoint| (file, endpoint)));
+        for endpoint in plugin.endpoints().into_iter().map(|endpoint| (file, endpoint)) {
+            // The same filter can stand in more than one listener.
+            if !self.endpoints.contains(&endpoint) {
+                self.endpoints.push(endpoint);
+            }
+        }
     }
 
     /// Says so if there was nothing to check in a file.

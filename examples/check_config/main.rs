@@ -8,7 +8,7 @@
 //! | [`node`] | a value of a document and its place, which every line of the output names |
 //! | [`finding`] | what is wrong, and where |
 //! | [`survey`] | where the filters are in all documents |
-//! | [`plugin`], [`environment`] | the plugin configuration, and the environment of its secrets |
+//! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
 //! | [`filter`] | the filter's settings in Envoy |
 //! | [`clusters`] | the clusters that are called |
 //! | [`check`] | all of it in order |

@@ -1,22 +1,30 @@
 //! The plugin configuration, by the filter's own parser.
+//!
+//! That parser ends at the first thing that is wrong. To find all of them, what it refused is replaced
+//! by something right, or removed, and the rest is parsed again. So every reason is the one that
+//! Envoy's log would give.
 
-use serde_json::Value;
-use wecom_callback_filter::config::Config;
+use serde_json::{Value, json};
+use wecom_callback_filter::config::{Config, ConfigError};
 use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::environment::Environment;
 use crate::finding::Findings;
 use crate::node::Place;
 
-/// A plugin configuration, if it is right.
+/// A plugin configuration as far as it is right.
 #[derive(Debug, Default)]
 pub(crate) struct Plugin {
     config: Option<Config>,
+    /// Fields that were replaced or removed.
+    repaired: Vec<String>,
 }
 
 /// What the checks of Envoy's part need to know of an endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
+    /// As in `endpoints[0]`.
+    pub(crate) field: String,
     pub(crate) name: String,
     pub(crate) path: String,
     pub(crate) credentials: usize,
@@ -33,58 +41,169 @@ pub(crate) fn check(
     found: &mut Findings,
 ) -> Plugin {
     let parse = |bytes: &[u8]| Config::parse(bytes, &|name| environment.get(name));
-    let result = match parse(bytes) {
-        // Whatever else is wrong with secrets that are there is found in the second round.
-        Err(error) if env_optional && error.field != "configuration" => match serde_json::from_slice::<Value>(bytes) {
-            Ok(mut value) => {
-                fill_in_secrets(&mut value, environment);
-                parse(value.to_string().as_bytes())
-            }
-            Err(_) => Err(error),
-        },
-        result => result,
+    let tell = |error: &ConfigError, found: &mut Findings| {
+        found.problem(place.below(&error.field), error.reason.clone());
     };
-    match result {
-        Ok(config) => Plugin { config: Some(config) },
-        Err(error) => {
-            found.problem(place.below(&error.field), error.reason);
-            Plugin::default()
+    let mut plugin = Plugin::default();
+    let mut result = parse(bytes);
+    let mut value = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    if let Err(error) = &result
+        && error.field == "configuration"
+        && value.is_object()
+    {
+        // It is JSON but for a repeated key, of which the last one now counts.
+        tell(error, found);
+        result = parse(value.to_string().as_bytes());
+    }
+    loop {
+        let error = match result {
+            Ok(config) => {
+                plugin.config = Some(config);
+                return plugin;
+            }
+            Err(error) => error,
+        };
+        if plugin.repaired.contains(&error.field) {
+            return plugin;
         }
+        let refused = field(&value, &error.field);
+        if !(env_optional && refused.is_some_and(|secret| is_only_unset(secret, environment))) {
+            tell(&error, found);
+        }
+        let right = right_configuration(plugin.repaired.len());
+        if !repair(&mut value, &error.field, field(&right, &of_the_first_items(&error.field))) {
+            return plugin;
+        }
+        plugin.repaired.push(error.field);
+        result = parse(value.to_string().as_bytes());
     }
 }
 
 impl Plugin {
-    /// Its endpoints; none if it is wrong.
+    /// Those endpoints whose path is right.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoints = self.config.iter().flat_map(|config| config.endpoints().iter().enumerate());
-        let endpoints = endpoints.map(|(index, endpoint)| Endpoint {
-            name: endpoint.name().to_owned(),
-            path: endpoint.path().to_owned(),
-            credentials: endpoint.credentials().len(),
-            clusters: [("decision", EventType::Bind), ("events", EventType::Other)]
-                .map(|(upstream, event)| {
-                    let field = format!("endpoints[{index}].{upstream}.cluster");
-                    (field, endpoint.upstream(event).cluster().to_owned())
-                })
-                .into(),
+        let endpoints = endpoints.map(|(index, endpoint)| {
+            let field = format!("endpoints[{index}]");
+            let mut clusters: Vec<(String, String)> = Vec::new();
+            for (upstream, event) in [("decision", EventType::Bind), ("events", EventType::Other)] {
+                let cluster = endpoint.upstream(event).cluster();
+                let at = format!("{field}.{upstream}.cluster");
+                // Without `events`, the decision's is its cluster.
+                if self.is_given(&at) && clusters.iter().all(|(_, known)| known != cluster) {
+                    clusters.push((at, cluster.to_owned()));
+                }
+            }
+            Endpoint {
+                field,
+                name: endpoint.name().to_owned(),
+                path: endpoint.path().to_owned(),
+                credentials: endpoint.credentials().len(),
+                clusters,
+            }
         });
-        endpoints.collect()
+        endpoints.filter(|endpoint| self.is_given(&format!("{}.path", endpoint.field))).collect()
+    }
+
+    /// Whether a field, and all that it stands in, are as they were written.
+    fn is_given(&self, field: &str) -> bool {
+        self.repaired.iter().all(|repaired| {
+            field.strip_prefix(repaired.as_str()).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(['.', '[']))
+        })
     }
 }
 
-/// Puts well-formed stand-ins where variables are not set.
-fn fill_in_secrets(plugin: &mut Value, environment: &Environment) {
-    let endpoints = plugin.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten();
-    let credentials = endpoints
-        .filter_map(|endpoint| endpoint.get_mut("credentials").and_then(Value::as_array_mut))
-        .flatten()
-        .filter_map(Value::as_object_mut);
-    for credential in credentials {
-        for (field, stand_in) in [("token", "x".to_owned()), ("encoding_aes_key", "A".repeat(43))] {
-            let name = credential.get(field).and_then(|secret| secret.get("env")).and_then(Value::as_str);
-            if name.is_some_and(|name| environment.is_only_unset(name)) {
-                credential.insert(field.to_owned(), Value::String(stand_in));
-            }
+fn is_only_unset(secret: &Value, environment: &Environment) -> bool {
+    let alone = secret.as_object().is_some_and(|fields| fields.len() == 1);
+    let name = secret.get("env").and_then(Value::as_str);
+    alone && name.is_some_and(|name| environment.is_only_unset(name))
+}
+
+/// Puts what stands at that field of a right configuration in the place of what was refused, or
+/// removes it where a right one has nothing. `false` if neither can be done.
+fn repair(value: &mut Value, at: &str, right: Option<&Value>) -> bool {
+    match (step(value, at), value) {
+        (Some((Step::Key(key), "")), Value::Object(fields)) => match right {
+            Some(right) => fields.insert(key, right.clone()).is_some(),
+            None => fields.remove(&key).is_some(),
+        },
+        (Some((Step::Key(key), rest)), Value::Object(fields)) => {
+            fields.get_mut(&key).is_some_and(|field| repair(field, rest, right))
         }
+        // It is missing, or there would be a step.
+        (None, Value::Object(fields)) => {
+            right.is_some_and(|right| fields.insert(at.to_owned(), right.clone()).is_none())
+        }
+        (Some((Step::Index(index), rest)), Value::Array(items)) => {
+            let Some(item) = items.get_mut(index) else { return false };
+            if !rest.is_empty() {
+                return repair(item, rest, right);
+            }
+            right.is_some_and(|right| {
+                item.clone_from(right);
+                true
+            })
+        }
+        _ => false,
+    }
+}
+
+/// What the filter takes, whatever else is written: its path is unique, and any life of a record is
+/// long enough for its freshness.
+fn right_configuration(round: usize) -> Value {
+    json!({ "freshness_seconds": 0, "endpoints": [{
+        "path": format!("/stand-in-{round}"),
+        "receive_ids": ["stand-in"],
+        "verify_receive_ids": ["stand-in"],
+        "credentials": [{ "token": "standin", "encoding_aes_key": "A".repeat(43) }],
+        "decision": { "cluster": "stand-in" },
+        "events": { "cluster": "stand-in" }
+    }] })
+}
+
+/// The same field, of the first item of each list.
+fn of_the_first_items(at: &str) -> String {
+    let mut parts = at.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| match part.split_once(']') {
+        Some((_, rest)) => format!("{all}[0]{rest}"),
+        None => format!("{all}[{part}"),
+    })
+}
+
+/// The value at a path as the parser writes it: `endpoints[0].path`.
+fn field<'a>(value: &'a Value, at: &str) -> Option<&'a Value> {
+    if at.is_empty() {
+        return Some(value);
+    }
+    match step(value, at)? {
+        (Step::Key(key), rest) => field(value.get(key)?, rest),
+        (Step::Index(index), rest) => field(value.get(index)?, rest),
+    }
+}
+
+/// One step of a path.
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The first step of a path into a value, and the rest of the path. Of an object's keys the longest
+/// that fits, since a key may hold anything, dots included.
+fn step<'b>(value: &Value, at: &'b str) -> Option<(Step, &'b str)> {
+    match value {
+        Value::Object(fields) => {
+            let fits = fields.keys().filter_map(|key| {
+                let rest = at.strip_prefix(key.as_str())?;
+                let ends = rest.is_empty() || rest.starts_with('[');
+                Some((key, if ends { rest } else { rest.strip_prefix('.')? }))
+            });
+            fits.max_by_key(|(key, _)| key.len()).map(|(key, rest)| (Step::Key(key.clone()), rest))
+        }
+        Value::Array(_) => {
+            let (index, rest) = at.strip_prefix('[')?.split_once(']')?;
+            Some((Step::Index(index.parse().ok()?), rest.strip_prefix('.').unwrap_or(rest)))
+        }
+        _ => None,
     }
 }

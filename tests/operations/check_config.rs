@@ -1,6 +1,10 @@
 //! The command `check_config`: what it accepts, what it prints about what it refuses, and the exit
 //! codes that CI relies on.
 
+mod around;
+mod filter;
+mod plugin;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,14 +71,62 @@ fn plugin() -> Value {
     Bootstrap::example().unwrap().plugin_value()
 }
 
+/// The connection manager of `envoy.yaml`.
+const MANAGER: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+
+/// `envoy.yaml`, which is accepted.
+fn good() -> Bootstrap {
+    Bootstrap::example().unwrap()
+}
+
+/// Where the filter stands in the chain.
+fn filter_in_chain(bootstrap: &Bootstrap) -> String {
+    let chain = bootstrap.config().pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config");
+    let chain = chain.unwrap()["http_filters"].as_array().unwrap();
+    let index = chain.iter().position(|filter| filter["name"] == "wecom").unwrap();
+    format!("{MANAGER}.http_filters[{index}]")
+}
+
+/// What the command says about an Envoy.
+fn about(bootstrap: &Bootstrap, arguments: &[&str]) -> Said {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "envoy.json", &bootstrap.config().to_string());
+    let mut said = check(&[arguments, &[&path]].concat(), &[]);
+    said.err = said.err.replace(&format!("{path}: "), "");
+    said
+}
+
+/// Asserts that the command refuses an Envoy, with one line that begins with each of `lines`.
+#[track_caller]
+fn assert_refused(bootstrap: &Bootstrap, lines: &[&str]) {
+    let said = about(bootstrap, &[]);
+    assert_lines(&said, lines);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+}
+
+#[track_caller]
+fn assert_accepted(bootstrap: &Bootstrap) {
+    let said = about(bootstrap, &[]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+}
+
+#[track_caller]
+fn assert_lines(said: &Said, beginnings: &[&str]) {
+    let lines: Vec<_> = said.err.lines().collect();
+    let fit =
+        lines.len() == beginnings.len() && lines.iter().zip(beginnings).all(|(line, begin)| line.starts_with(begin));
+    assert!(fit, "expected {beginnings:#?}, but it said {lines:#?}");
+}
+
 #[test]
 fn the_files_of_the_repository_are_accepted() {
-    for name in ["envoy.yaml", "deploy/dynamic/filter.yaml"] {
-        let said = check(&[name], &[]);
+    for file in ["envoy.yaml", "deploy/dynamic/filter.yaml"] {
+        let said = check(&[file], &[]);
         assert_eq!(said.code, 0, "{said:?}");
-        assert_eq!(said.out, format!("{name}: ok: lock at /suite/receive, 1 credentials\n"));
+        assert_eq!(said.out, format!("{file}: ok: lock at /suite/receive, 1 credentials\n"));
         assert_eq!(said.err, "");
     }
+    assert_accepted(&good());
 }
 
 #[test]
@@ -145,41 +197,17 @@ fn a_refusal_names_file_field_and_reason_and_no_value() {
 }
 
 #[test]
-fn what_the_filter_needs_of_envoy_is_checked_too() {
-    let folder = TempDir::new().unwrap();
-    let config =
-        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config";
-    let with = |change: fn(&mut Value)| Bootstrap::example().unwrap().edit_plugin(change);
-    for (bootstrap, wanted) in [
-        (with(|plugin| plugin["allow_on_headers_stop_iteration"] = json!(false)), "allow_on_headers_stop_iteration"),
-        (with(|plugin| plugin["failure_policy"] = json!("FAIL_OPEN")), "failure_policy"),
-        (with(|plugin| plugin["vm_config"]["vm_id"] = json!("")), "vm_config.vm_id"),
-        (with(|plugin| plugin["configuration"] = json!({})), "configuration"),
-    ] {
-        let path = file(&folder, "envoy.json", &bootstrap.config().to_string());
-        let said = check(&[&path], &[]);
-        assert_eq!(said.code, 1, "{said:?}");
-        assert!(said.err.starts_with(&format!("{path}: {config}.{wanted}: must be")), "{said:?}");
-    }
-
-    let path =
-        file(&folder, "envoy.json", &Bootstrap::example().unwrap().remove_cluster("decision").config().to_string());
-    let said = check(&[&path], &[]);
-    assert_eq!(said.code, 1);
-    assert_eq!(said.err, format!("{path}: endpoints[0].decision.cluster: the file has no cluster of that name\n"));
-}
-
-#[test]
 fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     let missing = check(&["envoy.yaml"], &["WECOM_TOKEN"]);
     assert_eq!(missing.code, 1);
     assert!(missing.err.starts_with("envoy.yaml: endpoints[0].credentials[0].token: "), "{missing:?}");
 
-    let optional = check(&["--env-optional", "envoy.yaml"], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "envoy.json", &good().config().to_string());
+    let optional = check(&["--env-optional", &path], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
     assert_eq!((optional.code, optional.err.as_str()), (0, ""));
 
     // Set, but not passed on to the VM: Envoy would never start.
-    let folder = TempDir::new().unwrap();
     let bootstrap = Bootstrap::example().unwrap().edit_plugin(|plugin| {
         plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(["WECOM_TOKEN"]);
     });
@@ -187,6 +215,13 @@ fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     let said = check(&["--env-optional", &path], &[]);
     assert_eq!(said.code, 1);
     assert!(said.err.contains("endpoints[0].credentials[0].encoding_aes_key: "), "{said:?}");
+
+    // Written wrongly, it is wrong wherever it is set.
+    let mut misspelt = plugin();
+    misspelt["endpoints"][0]["credentials"][0]["token"] = json!({ "env": "WECOM_TOKEN", "or": "x" });
+    let path = file(&folder, "plugin.json", &misspelt.to_string());
+    let said = check(&["--env-optional", &path], &["WECOM_TOKEN"]);
+    assert!(said.code == 1 && said.err.contains("endpoints[0].credentials[0].token: must be"), "{said:?}");
 
     // Other mistakes are still found.
     let mut plugin = plugin();
