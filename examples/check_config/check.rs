@@ -100,7 +100,13 @@ impl Run<'_> {
             return;
         }
         let name = &self.options.filter;
-        let reason = format!("holds neither a plugin configuration nor a Wasm filter named {name}");
+        let mut reason = format!("holds neither a plugin configuration nor a Wasm filter named {name}");
+        let names: BTreeSet<_> =
+            survey.filters.iter().filter(|f| f.root.place.file == file).flat_map(names_of).collect();
+        if !names.is_empty() {
+            let names: Vec<_> = names.into_iter().collect();
+            reason = format!("{reason}, but Wasm filters named {}: choose one by --filter", names.join(", "));
+        }
         self.found.unchecked(file, reason);
     }
 }
@@ -113,4 +119,9 @@ fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
     }
     let value = configuration.message("google.protobuf.Struct")?.get("value")?.value;
     value.is_object().then(|| value.to_string().into_bytes())
+}
+
+/// What it can be chosen by.
+fn names_of<'a>(filter: &Filter<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    filter.name.into_iter().chain(filter.config.text("name"))
 }

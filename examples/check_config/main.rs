@@ -4,7 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`files`] | files to documents: YAML, JSON |
+//! | [`files`] | files to documents: YAML, JSON, standard input, texts inside Kubernetes manifests |
 //! | [`node`] | a value of a document and its place, which every line of the output names |
 //! | [`finding`] | what is wrong, and where |
 //! | [`survey`] | where the filters are in all documents |
@@ -33,11 +33,12 @@ use clap::Parser;
 /// Checks configurations of the WeCom callback filter.
 ///
 /// A file is the plugin configuration itself, as JSON or YAML, or anything that holds the filter's
-/// typed_config: a bootstrap of Envoy, an extension configuration (ECDS), a Kubernetes manifest.
+/// typed_config: a bootstrap of Envoy, a listener, an extension configuration (ECDS), a Kubernetes
+/// manifest, also with such a text inside, as a ConfigMap has.
 #[derive(Debug, Parser)]
 #[command(name = "check_config", after_help = OUTPUT)]
 struct Options {
-    /// The files to check, JSON or YAML.
+    /// The files to check, JSON or YAML; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 

@@ -63,12 +63,16 @@ impl<'a> Node<'a> {
         self.get(path).map(|list| list.children()).unwrap_or_default()
     }
 
+    /// The fields of an object, by their names as they are written.
+    pub(crate) fn fields(&self) -> Vec<(&'a str, Self)> {
+        let fields = self.value.as_object().into_iter().flatten();
+        fields.map(|(key, value)| (key.as_str(), Self { place: self.place.key(key), value })).collect()
+    }
+
     /// Everything directly below.
     pub(crate) fn children(&self) -> Vec<Self> {
         match self.value {
-            Value::Object(fields) => {
-                fields.iter().map(|(key, value)| Self { place: self.place.key(key), value }).collect()
-            }
+            Value::Object(_) => self.fields().into_iter().map(|(_, field)| field).collect(),
             Value::Array(items) => {
                 let items = items.iter().enumerate();
                 items.map(|(index, value)| Self { place: self.place.below(&format!("[{index}]")), value }).collect()

@@ -3,11 +3,13 @@
 
 mod around;
 mod filter;
+mod inputs;
 mod plugin;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -25,17 +27,28 @@ struct Said {
 
 /// Runs the command with both secrets set, except for the variables in `without`.
 fn check(arguments: &[&str], without: &[&str]) -> Said {
+    check_reading("", arguments, without)
+}
+
+/// The same with a text on its standard input.
+fn check_reading(input: &str, arguments: &[&str], without: &[&str]) -> Said {
     let account = Account::demo();
     let mut command = Command::new(program());
     command
         .args(arguments)
         .current_dir(repository())
         .env("WECOM_TOKEN", account.token())
-        .env("WECOM_ENCODING_AES_KEY", account.encoding_aes_key());
+        .env("WECOM_ENCODING_AES_KEY", account.encoding_aes_key())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     for name in without {
         command.env_remove(name);
     }
-    let output = command.output().unwrap();
+    let mut child = command.spawn().unwrap();
+    // Without `-` it reads nothing, and may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
