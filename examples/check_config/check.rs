@@ -57,6 +57,7 @@ impl Run<'_> {
         let plugin = plugin::check(&bytes, &document.place, &environment, self.options.env_optional, &mut self.found);
         let file = document.place.file;
         self.configured(file, &plugin);
+        self.found.note(file, "this is the plugin configuration alone: the rest of Envoy's was not checked");
     }
 
     /// A filter, and the clusters that it calls.

@@ -1,5 +1,7 @@
 //! The filter's settings in Envoy, without which it does not keep its promises.
 
+use std::path::Path;
+
 use crate::finding::Findings;
 use crate::node::Node;
 
@@ -16,4 +18,20 @@ pub(crate) fn check(config: &Node<'_>, found: &mut Findings) {
     if config.text("vm_config.vm_id").is_none_or(str::is_empty) {
         found.problem(config.at("vm_config.vm_id"), "must be set: the record of duplicates belongs to it");
     }
+    module_file(config, found);
+}
+
+/// Whether the module is there. A warning: Envoy may run on another machine than this check.
+fn module_file(config: &Node<'_>, found: &mut Findings) {
+    const FILENAME: &str = "vm_config.code.local.filename";
+    let Some(name) = config.text(FILENAME) else { return };
+    let reason = match Path::new(name) {
+        file if file.is_file() => return,
+        file if file.is_absolute() => "there is no such file on this machine",
+        _ => {
+            "there is no such file below this folder; Envoy looks for it from its own working directory, wherever \
+             its configuration is"
+        }
+    };
+    found.warning(config.at(FILENAME), reason);
 }

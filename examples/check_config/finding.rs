@@ -1,18 +1,25 @@
 //! What the checks find.
 
+use serde::Serialize;
+
 use crate::node::Place;
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Level {
     /// The file could not be checked.
     Unchecked,
     /// Envoy or the filter would refuse it, or the filter would not keep its promises.
     Problem,
+    /// It works, but not as it should, or it cannot be told from here.
+    Warning,
+    /// What was not checked.
+    Note,
 }
 
 /// Something wrong, and where. Quotes no value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) place: Place,
     pub(crate) level: Level,
@@ -25,11 +32,27 @@ pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
     pub(crate) fn unchecked(&mut self, file: usize, reason: impl Into<String>) {
-        self.0.push(Finding { place: Place::file(file), level: Level::Unchecked, reason: reason.into() });
+        self.add(Place::file(file), Level::Unchecked, reason.into());
     }
 
     pub(crate) fn problem(&mut self, place: Place, reason: impl Into<String>) {
-        self.0.push(Finding { place, level: Level::Problem, reason: reason.into() });
+        self.add(place, Level::Problem, reason.into());
+    }
+
+    pub(crate) fn warning(&mut self, place: Place, reason: impl Into<String>) {
+        self.add(place, Level::Warning, reason.into());
+    }
+
+    pub(crate) fn note(&mut self, file: usize, reason: impl Into<String>) {
+        self.add(Place::file(file), Level::Note, reason.into());
+    }
+
+    /// A filter in two listeners shares their surroundings: said once is enough.
+    fn add(&mut self, place: Place, level: Level, reason: String) {
+        let finding = Finding { place, level, reason };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
     }
 
     /// What was found in that file.

@@ -6,13 +6,13 @@
 //! |---|---|
 //! | [`files`] | files to documents: YAML, JSON, standard input, texts inside Kubernetes manifests |
 //! | [`node`] | a value of a document and its place, which every line of the output names |
-//! | [`finding`] | what is wrong, and where |
+//! | [`finding`] | what is wrong, where, and how bad it is |
 //! | [`survey`] | where the filters are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
 //! | [`filter`] | the filter's settings in Envoy |
 //! | [`clusters`] | the clusters that are called |
 //! | [`check`] | all of it in order |
-//! | [`output`] | what is printed, and the exit code |
+//! | [`output`] | lines or JSON, and the exit code |
 
 mod check;
 mod clusters;
@@ -50,20 +50,36 @@ struct Options {
     /// set is checked all the same.
     #[arg(long)]
     env_optional: bool,
+
+    /// Let warnings count as problems in the exit code.
+    #[arg(long)]
+    strict: bool,
+
+    /// Print JSON instead of lines.
+    #[arg(long)]
+    json: bool,
 }
 
 const OUTPUT: &str = "\
-One line per problem: FILE: FIELD: REASON. No line shows a value, which may be a secret.
+One line per problem: FILE: PATH: REASON, or FILE: warning: PATH: REASON. No line shows a value of the
+configuration, which may be a secret. After FILE: ok, FILE: note: says what was not checked, for want of a file.
+
+With --json, one list on standard output, with an object for each file:
+  [{\"file\": \"envoy.yaml\",
+    \"endpoints\": [{\"name\": \"lock\", \"path\": \"/suite/receive\", \"credentials\": 1}],
+    \"problems\": [{\"level\": \"problem\", \"path\": \"endpoints[0].path\", \"reason\": \"is missing\"}]}]
+level is problem, warning, note, or unchecked: then the whole file could not be checked.
 
 Exit codes:
   0  every file would be taken
-  1  at least one would be refused, or lacks what the filter needs of Envoy
+  1  at least one would be refused, or lacks what the filter needs of Envoy, or has a warning and
+     --strict was given
   2  at least one could not be checked: not readable, neither JSON nor YAML, no such filter in it;
      or wrong arguments";
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let reports = check::check(&options);
-    reports.iter().for_each(output::print);
-    ExitCode::from(reports.iter().map(output::Report::exit_code).max().unwrap_or(0))
+    output::print(&reports, options.json, options.strict);
+    ExitCode::from(reports.iter().map(|report| report.exit_code(options.strict)).max().unwrap_or(0))
 }

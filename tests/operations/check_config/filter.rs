@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, Value, assert_accepted, assert_refused, filter_in_chain, good};
+use super::{Bootstrap, Value, assert_accepted, assert_refused, assert_warned, filter_in_chain, good};
 
 /// A field of Envoy's PluginConfig.
 fn at(field: &str) -> String {
@@ -37,4 +37,14 @@ fn fields_are_read_in_both_ways_that_envoy_reads_them() {
         plugin["failurePolicy"] = json!("FAIL_CLOSED");
     });
     assert_refused(&wrong, &[&format!("{}: must be FAIL_RELOAD", at("failurePolicy"))]);
+}
+
+#[test]
+fn a_module_that_is_not_there_is_a_warning() {
+    let with = |name: &str| with(|plugin| plugin["vm_config"]["code"]["local"]["filename"] = json!(name));
+    let at = at("vm_config.code.local.filename");
+    assert_warned(&with("/no/such/module.wasm"), &format!("{at}: there is no such file on this machine"));
+    assert_warned(&with("no/such/module.wasm"), &format!("{at}: there is no such file below this folder; Envoy looks"));
+    // The command runs in the repository's root here.
+    assert_accepted(&with("README.md"));
 }

@@ -1,8 +1,8 @@
-//! Where configurations come from.
+//! Where configurations come from, and where the results go.
 
 use serde_json::json;
 
-use super::{TempDir, Value, check, check_reading, file, filter_in_chain, good};
+use super::{TempDir, Value, check, check_reading, file, filter_in_chain, good, plugin};
 
 /// As YAML, indented to stand below a key.
 fn below(value: &Value) -> String {
@@ -107,4 +107,42 @@ fn the_wasm_filters_are_named_if_none_fits() {
     for name in ["edge-hooks", "hooks"] {
         assert_eq!(check(&["--filter", name, &path], &[]).code, 0);
     }
+}
+
+#[test]
+fn json_has_the_documented_shape() {
+    let folder = TempDir::new().unwrap();
+    let mut wrong = plugin();
+    wrong["endpoints"][0]["decision"]["timeout_ms"] = json!(0);
+    let wrong = file(&folder, "wrong.json", &wrong.to_string());
+    let module = "vm_config.code.local.filename";
+    let unbuilt = good().edit_plugin(|config| config["vm_config"]["code"]["local"]["filename"] = json!("none.wasm"));
+    let module = format!("{}.typed_config.config.{module}", filter_in_chain(&unbuilt));
+    let unbuilt = file(&folder, "unbuilt.json", &unbuilt.config().to_string());
+    let said = check(&["--json", &wrong, &unbuilt, "no-such-file.yaml"], &[]);
+    assert_eq!((said.code, said.err.as_str()), (2, ""), "{said:?}");
+
+    let reports: Value = serde_json::from_str(&said.out).unwrap();
+    let endpoints = json!([{ "name": "lock", "path": "/suite/receive", "credentials": 1 }]);
+    let of = |index: usize, problem: usize| &reports[index]["problems"][problem];
+    assert_eq!(
+        reports[0],
+        json!({ "file": wrong, "endpoints": endpoints, "problems": [
+            { "level": "problem", "path": "endpoints[0].decision.timeout_ms", "reason": of(0, 0)["reason"] },
+            { "level": "note", "path": "", "reason": of(0, 1)["reason"] }
+        ] })
+    );
+    assert_eq!(
+        reports[1],
+        json!({ "file": unbuilt, "endpoints": endpoints, "problems": [
+            { "level": "warning", "path": module, "reason": of(1, 0)["reason"] }
+        ] })
+    );
+    assert_eq!((&reports[2]["file"], &of(2, 0)["level"]), (&json!("no-such-file.yaml"), &json!("unchecked")));
+    assert_eq!(reports.as_array().unwrap().len(), 3);
+
+    let warned = check(&["--json", &unbuilt], &[]);
+    let strict = check(&["--json", "--strict", &unbuilt], &[]);
+    assert_eq!((warned.code, strict.code), (0, 1));
+    assert_eq!(warned.out, strict.out);
 }
