@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::capabilities;
 use crate::finding::Findings;
 use crate::node::Node;
 
@@ -15,9 +16,13 @@ pub(crate) fn check(config: &Node<'_>, found: &mut Findings) {
         let reason = "must be FAIL_RELOAD: FAIL_OPEN lets raw callbacks pass after a trap, others end all service";
         found.problem(config.at("failure_policy"), reason);
     }
+    if config.is_true("fail_open") {
+        found.problem(config.at("fail_open"), "must not be set: it lets raw callbacks pass after a trap");
+    }
     if config.text("vm_config.vm_id").is_none_or(str::is_empty) {
         found.problem(config.at("vm_config.vm_id"), "must be set: the record of duplicates belongs to it");
     }
+    capabilities::check(config, found);
     module_file(config, found);
 }
 

@@ -9,11 +9,12 @@
 //! | [`finding`] | what is wrong, where, and how bad it is |
 //! | [`survey`] | where the filters are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
-//! | [`filter`] | the filter's settings in Envoy |
+//! | [`filter`], [`capabilities`] | the filter's settings in Envoy, and what Envoy must allow it |
 //! | [`clusters`] | the clusters that are called |
 //! | [`check`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
 
+mod capabilities;
 mod check;
 mod clusters;
 mod environment;

@@ -63,6 +63,11 @@ impl<'a> Node<'a> {
         self.get(path).map(|list| list.children()).unwrap_or_default()
     }
 
+    /// The entries of a map, by their keys; none if it is not there.
+    pub(crate) fn entries(&self, path: &str) -> Vec<(&'a str, Self)> {
+        self.get(path).map(|map| map.fields()).unwrap_or_default()
+    }
+
     /// The fields of an object, by their names as they are written.
     pub(crate) fn fields(&self) -> Vec<(&'a str, Self)> {
         let fields = self.value.as_object().into_iter().flatten();

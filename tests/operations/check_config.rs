@@ -166,7 +166,8 @@ fn all_forms_of_the_same_configuration_are_accepted() {
             "configuration": configuration,
             "vm_config": {
                 "vm_id": "wecom",
-                "environment_variables": { "host_env_keys": ["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"] }
+                "environment_variables": { "host_env_keys": ["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"] },
+                "capability_restriction_config": { "allowed_capabilities": capabilities() }
             }
         })
     };
@@ -190,6 +191,15 @@ fn all_forms_of_the_same_configuration_are_accepted() {
         let said = check(&[&path], &[]);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}: {said:?}");
     }
+}
+
+/// The list of `envoy.yaml`.
+fn capabilities() -> Value {
+    let mut list = Value::Null;
+    let _ = Bootstrap::example().unwrap().edit_plugin(|plugin| {
+        list = plugin["vm_config"]["capability_restriction_config"]["allowed_capabilities"].clone();
+    });
+    list
 }
 
 #[test]

@@ -2,12 +2,17 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, Value, assert_accepted, assert_refused, assert_warned, filter_in_chain, good};
+use super::{
+    Bootstrap, Value, about, assert_accepted, assert_lines, assert_refused, assert_warned, capabilities,
+    filter_in_chain, good,
+};
 
 /// A field of Envoy's PluginConfig.
 fn at(field: &str) -> String {
     format!("{}.typed_config.config.{field}", filter_in_chain(&good()))
 }
+
+const LIST: &str = "capability_restriction_config.allowed_capabilities";
 
 fn with(change: impl FnOnce(&mut Value)) -> Bootstrap {
     good().edit_plugin(change)
@@ -19,6 +24,7 @@ fn what_the_filter_needs_of_envoy_is_checked_too() {
         (with(|plugin| plugin["allow_on_headers_stop_iteration"] = json!(false)), "allow_on_headers_stop_iteration"),
         (with(|plugin| plugin["failure_policy"] = json!("FAIL_OPEN")), "failure_policy"),
         (with(|plugin| plugin["failure_policy"] = json!(null)), "failure_policy"),
+        (with(|plugin| plugin["fail_open"] = json!(true)), "fail_open"),
         (with(|plugin| plugin["vm_config"]["vm_id"] = json!("")), "vm_config.vm_id"),
         (with(|plugin| plugin["configuration"] = json!({})), "configuration"),
     ] {
@@ -37,6 +43,68 @@ fn fields_are_read_in_both_ways_that_envoy_reads_them() {
         plugin["failurePolicy"] = json!("FAIL_CLOSED");
     });
     assert_refused(&wrong, &[&format!("{}: must be FAIL_RELOAD", at("failurePolicy"))]);
+}
+
+#[test]
+fn every_name_that_is_missing_from_the_capabilities_is_said_with_its_cost() {
+    let of_vm = at(&format!("vm_config.{LIST}"));
+    let without = |name: &str| {
+        with(|plugin| {
+            let list = &mut plugin["vm_config"]["capability_restriction_config"]["allowed_capabilities"];
+            assert!(list.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+        })
+    };
+    for (name, cost) in [
+        ("proxy_on_request_body", "Envoy would silently never call it"),
+        ("proxy_on_tick", "Envoy would silently never call it"),
+        ("proxy_http_call", "Envoy would refuse the module's calls"),
+        ("random_get", "Envoy would refuse the module's calls"),
+    ] {
+        assert_refused(&without(name), &[&format!("{of_vm}: {name} is missing: {cost}")]);
+    }
+
+    // All at once: only one is left, and none is forgotten.
+    let said = about(
+        &with(|plugin| {
+            plugin["vm_config"]["capability_restriction_config"]["allowed_capabilities"] = json!({ "proxy_log": {} });
+        }),
+        &[],
+    );
+    let needed = capabilities();
+    let missing: Vec<_> = needed.as_object().unwrap().keys().filter(|name| *name != "proxy_log").collect();
+    let lines: Vec<_> = missing.iter().map(|name| format!("{of_vm}: {name} is missing: ")).collect();
+    assert_lines(&said, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_list_of_capabilities_may_stand_where_an_older_envoy_reads_it() {
+    let lifted = |list: Value| {
+        with(|plugin| {
+            plugin["vm_config"].as_object_mut().unwrap().remove("capability_restriction_config");
+            plugin["capability_restriction_config"] = json!({ "allowed_capabilities": list });
+        })
+    };
+    assert_accepted(&lifted(capabilities()));
+    let mut incomplete = capabilities();
+    incomplete.as_object_mut().unwrap().remove("proxy_on_done");
+    assert_refused(&lifted(incomplete), &[&format!("{}: proxy_on_done is missing: ", at(LIST))]);
+
+    // Which of two lists counts depends on the version: a good one does not make up for a bad one.
+    let both = with(|plugin| {
+        plugin["capability_restriction_config"] = plugin["vm_config"]["capability_restriction_config"].clone();
+        let list = &mut plugin["vm_config"]["capability_restriction_config"]["allowed_capabilities"];
+        list.as_object_mut().unwrap().remove("proxy_on_done");
+    });
+    assert_refused(&both, &[&format!("{}: proxy_on_done", at(&format!("vm_config.{LIST}")))]);
+}
+
+#[test]
+fn a_module_that_is_allowed_everything_is_a_warning() {
+    let at = at(&format!("vm_config.{LIST}"));
+    for list in [json!(null), json!({}), json!({ "allowed_capabilities": {} })] {
+        let unrestricted = with(|plugin| plugin["vm_config"]["capability_restriction_config"] = list);
+        assert_warned(&unrestricted, &format!("{at}: allows the module everything"));
+    }
 }
 
 #[test]
