@@ -9,8 +9,8 @@ use crate::files::{self, Document};
 use crate::finding::Findings;
 use crate::output::Report;
 use crate::plugin::{self, Endpoint, Plugin};
-use crate::survey::{Filter, Survey};
-use crate::{Options, clusters, filter};
+use crate::survey::{Filter, Position, Survey};
+use crate::{Options, clusters, filter, manager};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -42,7 +42,7 @@ struct Run<'a> {
     found: Findings,
     /// What is configured, by the file that says so.
     endpoints: Vec<(usize, Endpoint)>,
-    /// The files that say so.
+    /// The files that had a part in it.
     relevant: BTreeSet<usize>,
 }
 
@@ -60,7 +60,7 @@ impl Run<'_> {
         self.found.note(file, "this is the plugin configuration alone: the rest of Envoy's was not checked");
     }
 
-    /// A filter, and the clusters that it calls.
+    /// A filter, and what is around it.
     fn check_filter(&mut self, filter: &Filter<'_>) {
         let file = filter.root.place.file;
         let plugin = match bytes_of(filter) {
@@ -77,7 +77,30 @@ impl Run<'_> {
         };
         filter::check(&filter.config, &mut self.found);
         self.configured(file, &plugin);
-        clusters::check(&filter.root, &plugin.endpoints(), &filter.root.place, &mut self.found);
+        let positions = self.survey.positions(filter);
+        for position in &positions {
+            self.check_around(*position, filter, &plugin);
+        }
+        if positions.is_empty() {
+            let reason = "the connection manager, its routes and the clusters are not in the files given: not checked";
+            self.found.note(file, reason);
+        }
+    }
+
+    /// The Envoy that a filter stands in.
+    fn check_around(&mut self, position: Position, filter: &Filter<'_>, plugin: &Plugin) {
+        let survey = self.survey;
+        let Some((around, item)) = survey.at(position) else { return };
+        let endpoints = plugin.endpoints();
+        let found = &mut self.found;
+        manager::check(around, &item, found);
+        manager::check_buffers(around, plugin.max_body_bytes(), found);
+        clusters::check(&around.root, &endpoints, &filter.root.place, found);
+
+        let file = around.root.place.file;
+        if file != filter.root.place.file {
+            self.configured(file, plugin);
+        }
     }
 
     fn configured(&mut self, file: usize, plugin: &Plugin) {
@@ -96,8 +119,17 @@ impl Run<'_> {
             return;
         }
         let survey = self.survey;
-        if survey.discoveries.iter().any(|item| item.place.file == file) {
-            self.found.unchecked(file, "has the filter from elsewhere, by config_discovery: check that file");
+        let discovered: Vec<_> = survey.discoveries().filter(|(_, item)| item.place.file == file).collect();
+        for (position, item) in &discovered {
+            if item.text("name") == Some(&self.options.filter)
+                && let Some((around, item)) = survey.at(*position)
+            {
+                manager::check(around, &item, &mut self.found);
+            }
+        }
+        if !discovered.is_empty() {
+            let reason = "has the filter from elsewhere, by config_discovery: check that file, or both together";
+            self.found.unchecked(file, reason);
             return;
         }
         let name = &self.options.filter;

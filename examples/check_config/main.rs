@@ -7,9 +7,10 @@
 //! | [`files`] | files to documents: YAML, JSON, standard input, texts inside Kubernetes manifests |
 //! | [`node`] | a value of a document and its place, which every line of the output names |
 //! | [`finding`] | what is wrong, where, and how bad it is |
-//! | [`survey`] | where the filters are in all documents |
+//! | [`survey`] | where the filters and the connection managers are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
 //! | [`filter`], [`capabilities`] | the filter's settings in Envoy, and what Envoy must allow it |
+//! | [`manager`] | the connection manager that the filter stands in |
 //! | [`clusters`] | the clusters that are called |
 //! | [`check`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
@@ -21,6 +22,7 @@ mod environment;
 mod files;
 mod filter;
 mod finding;
+mod manager;
 mod node;
 mod output;
 mod plugin;
@@ -36,6 +38,9 @@ use clap::Parser;
 /// A file is the plugin configuration itself, as JSON or YAML, or anything that holds the filter's
 /// typed_config: a bootstrap of Envoy, a listener, an extension configuration (ECDS), a Kubernetes
 /// manifest, also with such a text inside, as a ConfigMap has.
+///
+/// Files that belong together are given together: if one has the filter by config_discovery, it is
+/// taken from the others.
 #[derive(Debug, Parser)]
 #[command(name = "check_config", after_help = OUTPUT)]
 struct Options {

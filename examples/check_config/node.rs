@@ -3,6 +3,8 @@
 //! The documents are protobuf messages written as JSON or YAML. Envoy reads a field by its name in
 //! the proto (`vm_config`) or in JSON's manner (`vmConfig`), and so does [`Node::get`].
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// Where something stands: in which of the files, and the path from the top of it.
@@ -94,6 +96,18 @@ impl<'a> Node<'a> {
     /// Whether a field is `true`.
     pub(crate) fn is_true(&self, path: &str) -> bool {
         self.get(path).is_some_and(|node| node.value == &Value::Bool(true))
+    }
+
+    /// A field that is a number. Protobuf's JSON writes 64-bit ones as strings.
+    pub(crate) fn number(&self, path: &str) -> Option<u64> {
+        let node = self.get(path)?;
+        node.value.as_u64().or_else(|| node.value.as_str()?.parse().ok())
+    }
+
+    /// A field that is a `google.protobuf.Duration`: `0.25s`.
+    pub(crate) fn duration(&self, path: &str) -> Option<Duration> {
+        let seconds = self.text(path)?.strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
     }
 
     /// This as a message of that type: a `google.protobuf.Any`, or the TypedStruct that some control

@@ -5,6 +5,7 @@
 //! Envoy's log would give.
 
 use serde_json::{Value, json};
+use wecom_callback_filter::config::limits::MAX_BODY_BYTES_DEFAULT;
 use wecom_callback_filter::config::{Config, ConfigError};
 use wecom_callback_filter::wecom::callback::EventType;
 
@@ -80,6 +81,12 @@ pub(crate) fn check(
 }
 
 impl Plugin {
+    /// Largest request body, in bytes.
+    pub(crate) fn max_body_bytes(&self) -> u64 {
+        let configured = self.config.as_ref().and_then(|config| u64::try_from(config.max_body_bytes()).ok());
+        configured.unwrap_or(MAX_BODY_BYTES_DEFAULT)
+    }
+
     /// Those endpoints whose path is right.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoints = self.config.iter().flat_map(|config| config.endpoints().iter().enumerate());

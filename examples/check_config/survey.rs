@@ -1,16 +1,16 @@
-//! Where in all documents the Wasm filters are, however deep.
+//! Where in all documents the Wasm filters and the connection managers are, however deep.
 
 use crate::files::Document;
 use crate::node::Node;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// What all documents hold.
 #[derive(Debug, Default)]
 pub(crate) struct Survey<'a> {
     pub(crate) filters: Vec<Filter<'a>>,
-    /// Filters whose configuration comes from elsewhere.
-    pub(crate) discoveries: Vec<Node<'a>>,
+    pub(crate) managers: Vec<Manager<'a>>,
 }
 
 /// A Wasm filter with a configuration of its own.
@@ -22,6 +22,33 @@ pub(crate) struct Filter<'a> {
     pub(crate) config: Node<'a>,
     /// The document that it stands in.
     pub(crate) root: Node<'a>,
+    chain: Option<Position>,
+}
+
+/// A connection manager.
+#[derive(Debug)]
+pub(crate) struct Manager<'a> {
+    pub(crate) node: Node<'a>,
+    /// The listener around it, if there is one.
+    pub(crate) listener: Option<Node<'a>>,
+    /// The document that it stands in.
+    pub(crate) root: Node<'a>,
+}
+
+/// A place in the HTTP filters of a manager, by indices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) manager: usize,
+    pub(crate) index: usize,
+}
+
+/// What lies around a node.
+#[derive(Clone)]
+struct Around<'a> {
+    root: Node<'a>,
+    name: Option<&'a str>,
+    listener: Option<Node<'a>>,
+    chain: Option<Position>,
 }
 
 impl<'a> Survey<'a> {
@@ -30,26 +57,76 @@ impl<'a> Survey<'a> {
         let mut survey = Self::default();
         for document in documents {
             let root = document.root();
-            survey.walk(&root, &root, None);
+            survey.walk(&root, &Around { root: root.clone(), name: None, listener: None, chain: None });
         }
         survey
     }
 
-    fn walk(&mut self, node: &Node<'a>, root: &Node<'a>, around: Option<&'a str>) {
+    /// Where a filter stands in a chain: itself, or by a config_discovery of its name.
+    pub(crate) fn positions(&self, filter: &Filter<'a>) -> Vec<Position> {
+        match (filter.chain, filter.name) {
+            (Some(position), _) => vec![position],
+            (None, Some(name)) => {
+                self.discoveries().filter(|(_, item)| item.text("name") == Some(name)).map(|(at, _)| at).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The manager of a position, and what its chain has there.
+    pub(crate) fn at(&self, position: Position) -> Option<(&Manager<'a>, Node<'a>)> {
+        let manager = self.managers.get(position.manager)?;
+        Some((manager, manager.chain().into_iter().nth(position.index)?))
+    }
+
+    /// Every HTTP filter whose configuration comes from elsewhere.
+    pub(crate) fn discoveries(&self) -> impl Iterator<Item = (Position, Node<'a>)> {
+        self.managers.iter().enumerate().flat_map(|(manager, node)| {
+            let chain = node.chain().into_iter().enumerate();
+            let discovered = chain.filter(|(_, item)| item.get("config_discovery").is_some());
+            discovered.map(move |(index, item)| (Position { manager, index }, item))
+        })
+    }
+
+    fn walk(&mut self, node: &Node<'a>, around: &Around<'a>) {
         if let Some(config) = node.message(WASM).and_then(|wasm| wasm.get("config")) {
-            self.filters.push(Filter { name: around, config, root: root.clone() });
+            let Around { root, name, chain, .. } = around.clone();
+            self.filters.push(Filter { name, config, root, chain });
             return;
         }
-        if node.get("config_discovery").is_some() {
-            self.discoveries.push(node.clone());
+        let mut below = around.clone();
+        below.name = node.text("name").or(around.name);
+        if node.get("filter_chains").is_some() || node.get("default_filter_chain").is_some() {
+            below.listener = Some(node.clone());
         }
-        let name = node.text("name").or(around);
-        node.children().iter().for_each(|child| self.walk(child, root, name));
+        if let Some(manager) = node.message(MANAGER) {
+            self.walk_manager(&manager, &below);
+            return;
+        }
+        node.children().iter().for_each(|child| self.walk(child, &below));
+    }
+
+    fn walk_manager(&mut self, node: &Node<'a>, around: &Around<'a>) {
+        let manager = self.managers.len();
+        let Around { root, listener, .. } = around.clone();
+        self.managers.push(Manager { node: node.clone(), listener, root });
+        for (index, item) in node.items("http_filters").iter().enumerate() {
+            let mut below = around.clone();
+            below.chain = Some(Position { manager, index });
+            self.walk(item, &below);
+        }
     }
 }
 
 impl Filter<'_> {
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.name == Some(name) || self.config.text("name") == Some(name)
+    }
+}
+
+impl<'a> Manager<'a> {
+    /// Its HTTP filters.
+    pub(crate) fn chain(&self) -> Vec<Node<'a>> {
+        self.node.items("http_filters")
     }
 }

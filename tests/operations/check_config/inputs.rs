@@ -1,8 +1,10 @@
 //! Where configurations come from, and where the results go.
 
+use std::fs;
+
 use serde_json::json;
 
-use super::{TempDir, Value, check, check_reading, file, filter_in_chain, good, plugin};
+use super::{TempDir, Value, check, check_reading, file, filter_in_chain, good, plugin, repository};
 
 /// As YAML, indented to stand below a key.
 fn below(value: &Value) -> String {
@@ -78,6 +80,8 @@ fn an_envoy_filter_among_other_manifests_is_read() {
     let path = file(&folder, "manifests.yaml", &format!("kind: Service\n---\n{}\n", manifest(&filter)));
     let said = check(&[&path], &[]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    // What a file does not have is not silently taken for good.
+    assert!(said.out.contains(": note: the connection manager, its routes and the clusters are not in"), "{said:?}");
 
     // The text inside the filter is the filter's configuration, not a document of its own.
     let wrong = json!({ "endpoints": [] }).to_string();
@@ -86,6 +90,28 @@ fn an_envoy_filter_among_other_manifests_is_read() {
     let path = file(&folder, "manifests.yaml", &manifest(&filter).to_string());
     let said = check(&[&path], &[]);
     assert_eq!((said.code, said.err), (1, format!("{path}: endpoints: must hold at least one\n")));
+}
+
+#[test]
+fn a_filter_in_another_file_is_checked_with_the_envoy_of_this_one() {
+    let folder = TempDir::new().unwrap();
+    let filter = "deploy/dynamic/filter.yaml";
+    let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
+    let path = file(&folder, "envoy.yaml", &text.replacen("max_stream_duration: 4s", "max_stream_duration: 2s", 1));
+    let said = check(&[filter, &path], &[]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let line = format!("{path}: {}.common_http_protocol_options.max_stream_duration: must be", super::MANAGER);
+    assert!(said.err.contains(&line), "{said:?}");
+}
+
+#[test]
+fn what_is_wrong_around_a_filter_from_elsewhere_is_said_too() {
+    let folder = TempDir::new().unwrap();
+    let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
+    let path = file(&folder, "envoy.yaml", &text.replacen("max_stream_duration: 4s", "max_stream_duration: 2s", 1));
+    let said = check(&[&path], &[]);
+    assert!(said.code == 2 && said.err.contains("config_discovery"), "{said:?}");
+    assert!(said.err.contains("common_http_protocol_options.max_stream_duration: must be at least 3s"), "{said:?}");
 }
 
 #[test]

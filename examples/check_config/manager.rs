@@ -1,0 +1,101 @@
+//! The connection manager that the filter stands in: what it must do before and beside the filter.
+
+use std::time::Duration;
+
+use crate::finding::Findings;
+use crate::node::Node;
+use crate::survey::Manager;
+
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+
+/// WeCom waits that long for an answer (document 95987).
+const WECOM_WAITS: Duration = Duration::from_secs(3);
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT_DEFAULT: u64 = 1024 * 1024;
+
+/// Checks everything but the routes.
+pub(crate) fn check(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+    before_the_router(manager, filter, found);
+    last_resort(&manager.node, found);
+    one_spelling(&manager.node, found);
+    local_replies(&manager.node, found);
+}
+
+/// What Envoy buffers must hold the largest body that the filter takes.
+pub(crate) fn check_buffers(manager: &Manager<'_>, max_body_bytes: u64, found: &mut Findings) {
+    const OF_LISTENER: &str = "per_connection_buffer_limit_bytes";
+    const OF_STREAM: &str = "http2_protocol_options.initial_stream_window_size";
+    let of_listener = manager
+        .listener
+        .as_ref()
+        .map(|listener| (listener.at(OF_LISTENER), listener.number(OF_LISTENER).unwrap_or(BUFFER_LIMIT_DEFAULT)));
+    let of_stream = manager.node.number(OF_STREAM).map(|limit| (manager.node.at(OF_STREAM), limit));
+    for (place, _) in of_listener.into_iter().chain(of_stream).filter(|(_, limit)| *limit < max_body_bytes) {
+        found.problem(place, "is less than the filter's max_body_bytes: Envoy itself would answer 413 before it");
+    }
+}
+
+/// The filters that a request passes before it is routed to a cluster.
+fn chain_to_router<'a>(manager: &Manager<'a>) -> Vec<Node<'a>> {
+    let is_router = |filter: &Node<'_>| filter.get("typed_config").and_then(|any| any.message(ROUTER)).is_some();
+    manager.chain().into_iter().take_while(|filter| !is_router(filter)).collect()
+}
+
+fn before_the_router(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+    if chain_to_router(manager).iter().all(|before| before.place != filter.place) {
+        found.problem(filter.place.clone(), "must stand before the router: no request gets past that");
+    }
+}
+
+/// The only answer for a request whose VM died while it waited.
+fn last_resort(manager: &Node<'_>, found: &mut Findings) {
+    const FIELD: &str = "common_http_protocol_options.max_stream_duration";
+    let place = manager.at(FIELD);
+    match manager.duration(FIELD) {
+        None if manager.get(FIELD).is_some() => found.problem(place, "must be a duration, as 4s"),
+        None | Some(Duration::ZERO) => {
+            found.problem(place, "must be set, to 4s: it is the only answer for a callback whose VM died");
+        }
+        Some(duration) if duration < WECOM_WAITS => {
+            found.problem(place, "must be at least 3s, as long as WeCom waits: before that the filter answers");
+        }
+        Some(_) => {}
+    }
+}
+
+/// Envoy must resolve or refuse other spellings of a path before the filter compares it.
+fn one_spelling(manager: &Node<'_>, found: &mut Findings) {
+    for (field, spelling) in [("normalize_path", "/./"), ("merge_slashes", "//")] {
+        if !manager.is_true(field) {
+            let reason = format!("must be true: a callback's path written with {spelling} would pass by the filter");
+            found.problem(manager.at(field), reason);
+        }
+    }
+    let field = "path_with_escaped_slashes_action";
+    if !["REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"].map(Some).contains(&manager.text(field)) {
+        let reason = "must be REJECT_REQUEST: a callback's path written with %2F would pass by the filter";
+        found.problem(manager.at(field), reason);
+    }
+}
+
+/// A local_reply_config changes the filter's answers too: they are local replies to Envoy.
+fn local_replies(manager: &Node<'_>, found: &mut Findings) {
+    if manager.get("local_reply_config.body_format").is_some() {
+        let reason = "must not be set: it replaces the body of the filter's own answers, sealed verdicts included";
+        found.problem(manager.at("local_reply_config.body_format"), reason);
+    }
+    for mapper in manager.items("local_reply_config.mappers") {
+        if mapper.number("status_code").is_some_and(|status| status < 400) {
+            let reason = "must be 400 or more: it replaces the status of refused callbacks too, and to WeCom an empty \
+                          200 means \"bound\"";
+            found.problem(mapper.at("status_code"), reason);
+        }
+        for field in ["body", "body_format_override"] {
+            if mapper.get(field).is_some() {
+                let reason = "replaces the body of the filter's own answers, if its filter fits a callback's path";
+                found.warning(mapper.at(field), reason);
+            }
+        }
+    }
+}
