@@ -10,7 +10,7 @@ use crate::finding::Findings;
 use crate::output::Report;
 use crate::plugin::{self, Endpoint, Plugin};
 use crate::survey::{Filter, Position, Survey};
-use crate::{Options, clusters, filter, manager};
+use crate::{Options, clusters, filter, manager, routes};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -95,12 +95,14 @@ impl Run<'_> {
         let found = &mut self.found;
         manager::check(around, &item, found);
         manager::check_buffers(around, plugin.max_body_bytes(), found);
+        routes::check(around, &item, survey, &endpoints, found);
         clusters::check(&around.root, &endpoints, &filter.root.place, found);
 
         let file = around.root.place.file;
         if file != filter.root.place.file {
             self.configured(file, plugin);
         }
+        self.relevant.extend(routes::of(around, survey).map(|routes| routes.place.file));
     }
 
     fn configured(&mut self, file: usize, plugin: &Plugin) {

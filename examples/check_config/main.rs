@@ -7,10 +7,11 @@
 //! | [`files`] | files to documents: YAML, JSON, standard input, texts inside Kubernetes manifests |
 //! | [`node`] | a value of a document and its place, which every line of the output names |
 //! | [`finding`] | what is wrong, where, and how bad it is |
-//! | [`survey`] | where the filters and the connection managers are in all documents |
+//! | [`survey`] | where the filters, the connection managers and the routes are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
 //! | [`filter`], [`capabilities`] | the filter's settings in Envoy, and what Envoy must allow it |
 //! | [`manager`] | the connection manager that the filter stands in |
+//! | [`routes`], [`route_match`] | the callback's route |
 //! | [`clusters`] | the clusters that are called |
 //! | [`check`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
@@ -26,6 +27,8 @@ mod manager;
 mod node;
 mod output;
 mod plugin;
+mod route_match;
+mod routes;
 mod survey;
 
 use std::path::PathBuf;
@@ -39,8 +42,8 @@ use clap::Parser;
 /// typed_config: a bootstrap of Envoy, a listener, an extension configuration (ECDS), a Kubernetes
 /// manifest, also with such a text inside, as a ConfigMap has.
 ///
-/// Files that belong together are given together: if one has the filter by config_discovery, it is
-/// taken from the others.
+/// Files that belong together are given together: if one has the filter by config_discovery, or its
+/// routes by RDS, they are taken from the others.
 #[derive(Debug, Parser)]
 #[command(name = "check_config", after_help = OUTPUT)]
 struct Options {

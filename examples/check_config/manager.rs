@@ -36,8 +36,20 @@ pub(crate) fn check_buffers(manager: &Manager<'_>, max_body_bytes: u64, found: &
     }
 }
 
+/// Whether a filter that `http_filters` has is on where a route, its virtual host and its routes as a
+/// whole say what they say, the narrowest first.
+pub(crate) fn is_on(filter: &Node<'_>, around: [&Node<'_>; 3]) -> bool {
+    const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+    let of = |node: &Node<'_>| {
+        let mut entries = node.entries("typed_per_filter_config").into_iter();
+        let (_, entry) = entries.find(|(name, _)| Some(*name) == filter.text("name"))?;
+        entry.message(FILTER_CONFIG).map(|config| !config.is_true("disabled"))
+    };
+    around.into_iter().find_map(of).unwrap_or(!filter.is_true("disabled"))
+}
+
 /// The filters that a request passes before it is routed to a cluster.
-fn chain_to_router<'a>(manager: &Manager<'a>) -> Vec<Node<'a>> {
+pub(crate) fn chain_to_router<'a>(manager: &Manager<'a>) -> Vec<Node<'a>> {
     let is_router = |filter: &Node<'_>| filter.get("typed_config").and_then(|any| any.message(ROUTER)).is_some();
     manager.chain().into_iter().take_while(|filter| !is_router(filter)).collect()
 }

@@ -1,16 +1,19 @@
-//! Where in all documents the Wasm filters and the connection managers are, however deep.
+//! Where in all documents the Wasm filters, the connection managers and the routes are, however deep.
 
 use crate::files::Document;
 use crate::node::Node;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// What all documents hold.
 #[derive(Debug, Default)]
 pub(crate) struct Survey<'a> {
     pub(crate) filters: Vec<Filter<'a>>,
     pub(crate) managers: Vec<Manager<'a>>,
+    /// RouteConfigurations outside of a connection manager, as RDS delivers them.
+    pub(crate) routes: Vec<Node<'a>>,
 }
 
 /// A Wasm filter with a configuration of its own.
@@ -103,6 +106,7 @@ impl<'a> Survey<'a> {
             self.walk_manager(&manager, &below);
             return;
         }
+        self.routes.extend(node.message(ROUTES));
         node.children().iter().for_each(|child| self.walk(child, &below));
     }
 

@@ -5,6 +5,7 @@ mod around;
 mod filter;
 mod inputs;
 mod plugin;
+mod routes;
 
 use std::fs;
 use std::io::Write;

@@ -93,15 +93,38 @@ fn an_envoy_filter_among_other_manifests_is_read() {
 }
 
 #[test]
-fn a_filter_in_another_file_is_checked_with_the_envoy_of_this_one() {
+fn a_filter_in_another_file_is_checked_with_the_routes_of_this_one() {
     let folder = TempDir::new().unwrap();
-    let filter = "deploy/dynamic/filter.yaml";
-    let text = fs::read_to_string(repository().join("deploy/dynamic/envoy.yaml")).unwrap();
-    let path = file(&folder, "envoy.yaml", &text.replacen("max_stream_duration: 4s", "max_stream_duration: 2s", 1));
+    let read = |name: &str| -> Value {
+        serde_saphyr::from_str(&fs::read_to_string(repository().join("deploy/dynamic").join(name)).unwrap()).unwrap()
+    };
+    let filter = repository().join("deploy/dynamic/filter.yaml");
+    let filter = filter.to_str().unwrap();
+    let mut envoy = read("envoy.yaml");
+    let hcm = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let routes = envoy.pointer_mut(&format!("{hcm}/route_config/virtual_hosts/0/routes")).unwrap();
+    routes.as_array_mut().unwrap().retain(|route| route.get("direct_response").is_none());
+    let path = file(&folder, "envoy.json", &envoy.to_string());
     let said = check(&[filter, &path], &[]);
     assert_eq!(said.code, 1, "{said:?}");
-    let line = format!("{path}: {}.common_http_protocol_options.max_stream_duration: must be", super::MANAGER);
+    let line = format!("{path}: {}.route_config.virtual_hosts[0].routes[0]: catches the path", super::MANAGER);
     assert!(said.err.contains(&line), "{said:?}");
+
+    // Routes of their own, by RDS.
+    let mut envoy = read("envoy.yaml");
+    let hcm = envoy.pointer_mut(hcm).unwrap();
+    let mut routes = hcm.as_object_mut().unwrap().remove("route_config").unwrap();
+    hcm["rds"] = json!({ "route_config_name": routes["name"], "config_source": {} });
+    routes["@type"] = json!("type.googleapis.com/envoy.config.route.v3.RouteConfiguration");
+    let path = file(&folder, "envoy.json", &envoy.to_string());
+    for (status, code) in [(503, 0), (200, 1)] {
+        routes["virtual_hosts"][0]["routes"][0]["direct_response"]["status"] = json!(status);
+        let rds = file(&folder, "rds.json", &json!({ "resources": [routes] }).to_string());
+        let said = check(&[filter, &path, &rds], &[]);
+        assert_eq!(said.code, code, "{said:?}");
+        let line = format!("{rds}: resources[0].virtual_hosts[0].routes[0].direct_response.status: must be 503");
+        assert_eq!(said.err.contains(&line), code == 1, "{said:?}");
+    }
 }
 
 #[test]
