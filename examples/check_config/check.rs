@@ -10,7 +10,7 @@ use crate::finding::Findings;
 use crate::output::Report;
 use crate::plugin::{self, Endpoint, Plugin};
 use crate::survey::{Filter, Position, Survey};
-use crate::{Options, clusters, filter, manager, routes};
+use crate::{Options, clusters, filter, labels, manager, routes};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -97,8 +97,12 @@ impl Run<'_> {
         manager::check_buffers(around, plugin.max_body_bytes(), found);
         routes::check(around, &item, survey, &endpoints, found);
         clusters::check(&around.root, &endpoints, &filter.root.place, found);
+        labels::check(&around.root, found);
 
         let file = around.root.place.file;
+        if around.root.get("static_resources").is_none() {
+            found.note(file, "clusters and stats_config are not in this file: not checked");
+        }
         if file != filter.root.place.file {
             self.configured(file, plugin);
         }
@@ -127,6 +131,7 @@ impl Run<'_> {
                 && let Some((around, item)) = survey.at(*position)
             {
                 manager::check(around, &item, &mut self.found);
+                labels::check(&around.root, &mut self.found);
             }
         }
         if !discovered.is_empty() {

@@ -13,6 +13,7 @@
 //! | [`manager`] | the connection manager that the filter stands in |
 //! | [`routes`], [`route_match`] | the callback's route |
 //! | [`clusters`] | the clusters that are called |
+//! | [`labels`] | the metrics' labels |
 //! | [`check`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
 
@@ -23,6 +24,7 @@ mod environment;
 mod files;
 mod filter;
 mod finding;
+mod labels;
 mod manager;
 mod node;
 mod output;

@@ -1,8 +1,10 @@
-//! The connection manager and the clusters around the filter.
+//! The connection manager, the clusters and the metrics' labels around the filter.
 
 use serde_json::json;
 
 use super::{Bootstrap, MANAGER, Value, assert_accepted, assert_refused, assert_warned, filter_in_chain, good};
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 fn with(change: impl FnOnce(&mut Value)) -> Bootstrap {
     good().edit_hcm(change)
@@ -89,4 +91,45 @@ fn a_cluster_that_is_called_must_be_there() {
     // Unless others can come.
     let source = json!({ "resource_api_version": "V3", "path_config_source": { "path": "cds.yaml" } });
     assert_accepted(&none.edit(|config| config["dynamic_resources"] = json!({ "cds_config": source })));
+}
+
+#[test]
+fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
+    let mirrored = |name: &str| {
+        good().edit_cluster(name, |cluster| {
+            cluster["typed_extension_protocol_options"] = json!({ (HTTP_OPTIONS): {
+                "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
+                "explicit_http_config": { "http_protocol_options": {} },
+                "request_mirror_policies": [{ "cluster": "backend" }],
+                "retry_policy": { "retry_on": "5xx" }
+            } });
+        })
+    };
+    for (index, (name, field)) in [("decision", "decision"), ("backend", "events")].into_iter().enumerate() {
+        let at = format!(
+            "static_resources.clusters[{index}].typed_extension_protocol_options[\"{HTTP_OPTIONS}\"]\
+             .request_mirror_policies"
+        );
+        let warning = format!("{at}: copies every plaintext callback of endpoints[0].{field}.cluster");
+        assert_warned(&mirrored(name), &warning);
+    }
+    let other =
+        mirrored("backend").edit_plugin_value(|value| value["endpoints"][0]["events"]["cluster"] = json!("decision"));
+    assert_accepted(&other);
+}
+
+#[test]
+fn metrics_without_labels_are_a_warning() {
+    let at = "stats_config.stats_tags: no rule extracts";
+    let none = good().edit(|config| config["stats_config"] = json!(null));
+    assert_warned(&none, &format!("{at} endpoint, event, outcome, errcode from"));
+    let rules = good().config()["stats_config"]["stats_tags"].as_array().unwrap().clone();
+    for (index, rule) in rules.iter().enumerate() {
+        let label = rule["tag_name"].as_str().unwrap();
+        let tags = |config: &mut Value| config["stats_config"]["stats_tags"].as_array_mut().unwrap().remove(index);
+        assert_warned(&good().edit(|config| drop(tags(config))), &format!("{at} {label} from"));
+        // A rule for other metrics is none.
+        let other = good().edit(|config| config["stats_config"]["stats_tags"][index]["regex"] = json!("^http\\.(.*)"));
+        assert_warned(&other, &format!("{at} {label} from"));
+    }
 }

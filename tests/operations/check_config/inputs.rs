@@ -138,6 +138,32 @@ fn what_is_wrong_around_a_filter_from_elsewhere_is_said_too() {
 }
 
 #[test]
+fn a_filter_in_two_listeners_is_told_once() {
+    let folder = TempDir::new().unwrap();
+    let two = good().edit(|config| {
+        config["stats_config"] = json!(null);
+        let mut listener = config["static_resources"]["listeners"][0].clone();
+        listener["name"] = json!("second");
+        config["static_resources"]["listeners"].as_array_mut().unwrap().push(listener);
+    });
+    let path = file(&folder, "envoy.json", &two.config().to_string());
+    let said = check(&[&path], &[]);
+    assert_eq!(said.out, format!("{path}: ok: lock at /suite/receive, 1 credentials\n"));
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+}
+
+#[test]
+fn a_listener_without_its_bootstrap_says_what_was_not_checked() {
+    let folder = TempDir::new().unwrap();
+    let mut listener = good().config()["static_resources"]["listeners"][0].clone();
+    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    let path = file(&folder, "lds.json", &json!({ "resources": [listener] }).to_string());
+    let said = check(&[&path], &[]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains(": note: clusters and stats_config are not in this file"), "{said:?}");
+}
+
+#[test]
 fn the_wasm_filters_are_named_if_none_fits() {
     let said = check(&["--filter", "other", "envoy.yaml"], &[]);
     assert_eq!(said.code, 2);

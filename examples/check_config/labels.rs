@@ -1,0 +1,39 @@
+//! The labels of the filter's metrics, which a bootstrap must extract from their names.
+
+use regex::Regex;
+
+use crate::finding::Findings;
+use crate::node::Node;
+
+/// Each label, and a metric of the filter that has it, by Envoy's name.
+const LABELS: [(&str, &str); 4] = [
+    ("endpoint", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
+    ("event", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
+    ("outcome", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
+    ("errcode", "wasmcustom.wecom.endpoint=lock.errcode=0.verdicts_total"),
+];
+
+/// Checks the stats_tags of a bootstrap.
+pub(crate) fn check(bootstrap: &Node<'_>, found: &mut Findings) {
+    if bootstrap.get("static_resources").is_none() {
+        return;
+    }
+    let rules = bootstrap.items("stats_config.stats_tags");
+    let missing: Vec<_> = LABELS
+        .iter()
+        .filter(|(label, metric)| !rules.iter().any(|rule| extracts(rule, label, metric)))
+        .map(|(label, _)| *label)
+        .collect();
+    if !missing.is_empty() {
+        let reason = format!(
+            "no rule extracts {} from the filter's metrics: dashboard and alerts stay empty",
+            missing.join(", ")
+        );
+        found.warning(bootstrap.at("stats_config.stats_tags"), reason);
+    }
+}
+
+fn extracts(rule: &Node<'_>, label: &str, metric: &str) -> bool {
+    let regex = rule.text("regex").and_then(|regex| Regex::new(regex).ok());
+    rule.text("tag_name") == Some(label) && regex.is_some_and(|regex| regex.is_match(metric))
+}
