@@ -10,7 +10,7 @@ use crate::finding::Findings;
 use crate::output::Report;
 use crate::plugin::{self, Endpoint, Plugin};
 use crate::survey::{Filter, Position, Survey};
-use crate::{Options, clusters, filter, labels, manager, routes};
+use crate::{Options, clusters, filter, labels, manager, routes, strip};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -97,6 +97,7 @@ impl Run<'_> {
         manager::check_buffers(around, plugin.max_body_bytes(), found);
         routes::check(around, &item, survey, &endpoints, found);
         clusters::check(&around.root, &endpoints, &filter.root.place, found);
+        strip::check(&around.root, survey, &endpoints, found);
         labels::check(&around.root, found);
 
         let file = around.root.place.file;

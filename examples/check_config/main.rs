@@ -13,6 +13,7 @@
 //! | [`manager`] | the connection manager that the filter stands in |
 //! | [`routes`], [`route_match`] | the callback's route |
 //! | [`clusters`] | the clusters that are called |
+//! | [`strip`] | the headers that only the filter may send |
 //! | [`labels`] | the metrics' labels |
 //! | [`check`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
@@ -31,6 +32,7 @@ mod output;
 mod plugin;
 mod route_match;
 mod routes;
+mod strip;
 mod survey;
 
 use std::path::PathBuf;

@@ -61,7 +61,7 @@ fn by_path(route_match: &Node<'_>, path: &str) -> Option<bool> {
 }
 
 /// Whether a regular expression, in Envoy's syntax, matches all of a text. `None` if it cannot be read.
-fn is_whole_match(regex: &str, text: &str) -> Option<bool> {
+pub(crate) fn is_whole_match(regex: &str, text: &str) -> Option<bool> {
     // RE2's syntax is all but the same.
     Regex::new(&format!("^(?:{regex})$")).ok().map(|regex| regex.is_match(text))
 }

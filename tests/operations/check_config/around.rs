@@ -133,3 +133,101 @@ fn metrics_without_labels_are_a_warning() {
         assert_warned(&other, &format!("{at} {label} from"));
     }
 }
+
+#[test]
+fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning() {
+    let names = json!(["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"]);
+    let backend = json!({ "match": { "prefix": "/" }, "route": { "cluster": "backend" } });
+    let route = |change: &dyn Fn(&mut Value)| {
+        good().edit_hcm(|hcm| {
+            hcm["route_config"]["request_headers_to_remove"] = json!(null);
+            let chain = hcm["http_filters"].as_array_mut().unwrap();
+            chain.retain(|filter| !filter["typed_config"]["@type"].as_str().unwrap().ends_with("HeaderMutation"));
+            let routes = &mut hcm["route_config"]["virtual_hosts"][0]["routes"];
+            *routes = json!([routes[0], backend]);
+            change(hcm);
+        })
+    };
+    let at = format!("{MANAGER}.route_config.virtual_hosts[0].routes[1]");
+    let leads = format!("{at}: leads to endpoints[0].events.cluster and leaves x-wecom-* headers on");
+    assert_warned(&route(&|_| {}), &leads);
+
+    let set = |pointer: &'static str, field: &'static str, value: Value| {
+        route(&move |hcm| hcm.pointer_mut(pointer).unwrap()[field] = value.clone())
+    };
+    // The ways to take them off.
+    for pointer in ["/route_config", "/route_config/virtual_hosts/0", "/route_config/virtual_hosts/0/routes/1"] {
+        let field = "request_headers_to_remove";
+        assert_accepted(&set(pointer, field, names.clone()));
+        assert_warned(&set(pointer, field, json!(["x-wecom-event", "x-wecom-req-id"])), &leads);
+    }
+    let mutation = |name: &str, request_mutations: Value| {
+        json!({ "name": name, "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": { "request_mutations": request_mutations }
+        } })
+    };
+    let by_filter = |request_mutations: &Value, change: &dyn Fn(&mut Value)| {
+        route(&|hcm| {
+            hcm["http_filters"].as_array_mut().unwrap().insert(0, mutation("strip", request_mutations.clone()));
+            change(hcm);
+        })
+    };
+    let on_match = |matcher: Value| json!([{ "remove_on_match": { "key_matcher": matcher } }]);
+    for mutations in [
+        on_match(json!({ "prefix": "x-wecom-" })),
+        on_match(json!({ "prefix": "X-WeCom-", "ignore_case": true })),
+        on_match(json!({ "safe_regex": { "regex": "x-wecom-.*" } })),
+        on_match(json!({ "contains": "wecom" })),
+        json!([{ "remove": "x-wecom-event" }, { "remove": "x-wecom-req-id" }, { "remove": "x-wecom-receive-id" }]),
+    ] {
+        assert_accepted(&by_filter(&mutations, &|_| {}));
+    }
+    for mutations in [
+        on_match(json!({ "prefix": "x-wecom-e" })),
+        on_match(json!({ "safe_regex": { "regex": "x-wecom-" } })),
+        on_match(json!({ "suffix": "-id" })),
+        json!([{ "remove": "x-wecom-event" }]),
+    ] {
+        assert_warned(&by_filter(&mutations, &|_| {}), &leads);
+    }
+    // A filter that is off, or that no request gets to, takes off nothing.
+    let all = on_match(json!({ "prefix": "x-wecom-" }));
+    let off =
+        json!({ "strip": { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true } });
+    assert_warned(&by_filter(&all, &|hcm| hcm["http_filters"][0]["disabled"] = json!(true)), &leads);
+    let off = by_filter(&all, &|hcm| {
+        hcm["route_config"]["virtual_hosts"][0]["routes"][1]["typed_per_filter_config"] = off.clone();
+    });
+    assert_warned(&off, &leads);
+    assert_warned(
+        &route(&|hcm| hcm["http_filters"].as_array_mut().unwrap().push(mutation("strip", all.clone()))),
+        &leads,
+    );
+
+    // The ways to get there.
+    let set = |action: Value| set("/route_config/virtual_hosts/0/routes/1", "route", action);
+    let weighted = json!({ "weighted_clusters": { "clusters": [
+        { "name": "other", "weight": 1 },
+        { "name": "decision", "weight": 1 },
+        { "name": "backend", "weight": 1, "request_headers_to_remove": names }
+    ] } });
+    let target = format!("{at}.route.weighted_clusters.clusters[1]: leads to endpoints[0].decision.cluster");
+    assert_warned(&set(weighted), &target);
+    let mirrored = json!({ "cluster": "other", "request_mirror_policies": [{ "cluster": "backend" }] });
+    assert_warned(&set(mirrored), &format!("{at}.route.request_mirror_policies[0]: leads to"));
+    assert_warned(&set(json!({ "cluster_header": "x-to" })), &format!("{at}: can lead to"));
+    assert_accepted(&set(json!({ "cluster": "other" })));
+
+    // Another listener of the same Envoy leads there too.
+    let second = good().edit(|config| {
+        let mut listener = config["static_resources"]["listeners"][0].clone();
+        listener["name"] = json!("second");
+        let hcm = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        hcm["route_config"] = json!({ "virtual_hosts": [{ "name": "b", "domains": ["*"], "routes": [backend] }] });
+        hcm["http_filters"].as_array_mut().unwrap().retain(|filter| filter["name"] == "envoy.filters.http.router");
+        config["static_resources"]["listeners"].as_array_mut().unwrap().push(listener);
+    });
+    let at = MANAGER.replace("listeners[0]", "listeners[1]");
+    assert_warned(&second, &format!("{at}.route_config.virtual_hosts[0].routes[0]: leads to"));
+}

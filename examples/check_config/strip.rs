@@ -1,0 +1,103 @@
+//! The headers that only the filter may send.
+//!
+//! A backend believes `x-wecom-event` and its like, since the filter sends them. So a route of the same
+//! Envoy that leads to such a backend must take them off what strangers send.
+
+use crate::finding::Findings;
+use crate::manager::{chain_to_router, is_on};
+use crate::node::Node;
+use crate::plugin::Endpoint;
+use crate::route_match::is_whole_match;
+use crate::routes;
+use crate::survey::{Manager, Survey};
+
+const HEADERS: [&str; 3] = ["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"];
+
+const MUTATION: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+const MUTATION_PER_ROUTE: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
+
+/// Checks all routes of an Envoy, given as one document.
+pub(crate) fn check(envoy: &Node<'_>, survey: &Survey<'_>, endpoints: &[Endpoint], found: &mut Findings) {
+    let called: Vec<_> = endpoints.iter().flat_map(|endpoint| &endpoint.clusters).collect();
+    for manager in survey.managers.iter().filter(|manager| std::ptr::eq(manager.root.value, envoy.value)) {
+        let Some(routes) = routes::of(manager, survey) else { continue };
+        for host in routes.items("virtual_hosts") {
+            for route in host.items("routes") {
+                for (cluster, target) in targets([&route, &host, &routes]) {
+                    let reached = called.iter().find(|(_, name)| cluster.is_none_or(|cluster| cluster == name));
+                    if let Some((field, _)) = reached
+                        && !is_stripped(manager, [&target, &route, &host, &routes])
+                    {
+                        let may = if cluster.is_some() { "leads" } else { "can lead" };
+                        let reason = format!(
+                            "{may} to {field} and leaves x-wecom-* headers on: a stranger can speak in the filter's name"
+                        );
+                        found.warning(target.place, reason);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a route sends requests: the cluster, unless the request itself names it, and what says so.
+fn targets<'a>(around: [&Node<'a>; 3]) -> Vec<(Option<&'a str>, Node<'a>)> {
+    let [route, host, routes] = around;
+    let Some(action) = route.get("route") else { return Vec::new() };
+    let mut targets = action.items("weighted_clusters.clusters");
+    for mirroring in [&action, host, routes] {
+        targets.extend(mirroring.items("request_mirror_policies"));
+    }
+    let mut targets: Vec<_> = targets.into_iter().filter_map(|target| Some((cluster(&target)?, target))).collect();
+    targets.extend(cluster(&action).map(|cluster| (cluster, route.clone())));
+    targets
+}
+
+/// `Some(None)`: a cluster that the request names.
+fn cluster<'a>(target: &Node<'a>) -> Option<Option<&'a str>> {
+    let name = target.text("cluster").or_else(|| target.text("name"));
+    name.map(Some).or_else(|| target.get("cluster_header").map(|_| None))
+}
+
+/// Whether every one of the headers is taken off on the way.
+fn is_stripped(manager: &Manager<'_>, [target, route, host, routes]: [&Node<'_>; 4]) -> bool {
+    let mut removals = Vec::new();
+    for around in [target, route, host, routes] {
+        removals.extend(around.items("request_headers_to_remove"));
+    }
+    let mut mutations = Vec::new();
+    for filter in chain_to_router(manager).iter().filter(|filter| is_on(filter, [route, host, routes])) {
+        let Some(config) = filter.get("typed_config").and_then(|any| any.message(MUTATION)) else { continue };
+        mutations.extend(config.items("mutations.request_mutations"));
+        for around in [route, host, routes] {
+            let mut entries = around.entries("typed_per_filter_config").into_iter();
+            let own = entries.find(|(name, _)| Some(*name) == filter.text("name"));
+            let own = own.and_then(|(_, any)| any.message(MUTATION_PER_ROUTE));
+            mutations.extend(own.map(|own| own.items("mutations.request_mutations")).unwrap_or_default());
+        }
+    }
+    HEADERS.iter().all(|header| {
+        removals.iter().any(|name| is_name(name.value.as_str(), header))
+            || mutations.iter().any(|mutation| {
+                is_name(mutation.text("remove"), header)
+                    || mutation.get("remove_on_match.key_matcher").is_some_and(|matcher| fits(&matcher, header))
+            })
+    })
+}
+
+fn is_name(name: Option<&str>, header: &str) -> bool {
+    name.is_some_and(|name| name.eq_ignore_ascii_case(header))
+}
+
+/// Whether Envoy's StringMatcher takes a header's name.
+fn fits(matcher: &Node<'_>, header: &str) -> bool {
+    let ignores_case = matcher.is_true("ignore_case");
+    let of = |kind: &str| {
+        matcher.text(kind).map(|text| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() })
+    };
+    of("prefix").is_some_and(|prefix| header.starts_with(&prefix))
+        || of("exact").is_some_and(|exact| header == exact)
+        || of("suffix").is_some_and(|suffix| header.ends_with(&suffix))
+        || of("contains").is_some_and(|part| header.contains(&part))
+        || matcher.text("safe_regex.regex").and_then(|regex| is_whole_match(regex, header)) == Some(true)
+}
