@@ -39,7 +39,8 @@ run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-i
 demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
 	$(PROGRAMS) $(CARGO) run --quiet --example demo
 
-# Secrets given by name are looked up in the environment, unless FLAGS=--env-optional.
+# Secrets given by name are looked up in the environment, unless FLAGS=--env-optional. FILE=- is
+# standard input; FLAGS=--help lists what else there is.
 check-config: ## Check a configuration without Envoy: make check-config FILE=envoy.yaml
 	@$(CARGO) run --quiet --example check_config -- $(FLAGS) "$(or $(FILE),envoy.yaml)"
 
