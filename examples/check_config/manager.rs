@@ -1,5 +1,6 @@
 //! The connection manager that the filter stands in: what it must do before and beside the filter.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::finding::Findings;
@@ -16,6 +17,7 @@ const BUFFER_LIMIT_DEFAULT: u64 = 1024 * 1024;
 
 /// Checks everything but the routes.
 pub(crate) fn check(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+    in_clear(manager, found);
     before_the_router(manager, filter, found);
     last_resort(&manager.node, found);
     one_spelling(&manager.node, found);
@@ -52,6 +54,24 @@ pub(crate) fn is_on(filter: &Node<'_>, around: [&Node<'_>; 3]) -> bool {
 pub(crate) fn chain_to_router<'a>(manager: &Manager<'a>) -> Vec<Node<'a>> {
     let is_router = |filter: &Node<'_>| filter.get("typed_config").and_then(|any| any.message(ROUTER)).is_some();
     manager.chain().into_iter().take_while(|filter| !is_router(filter)).collect()
+}
+
+/// The protocol does not bind a reply to its request: who can alter the traffic could answer a bind with
+/// the approval of another one.
+fn in_clear(manager: &Manager<'_>, found: &mut Findings) {
+    const SOCKET: &str = "transport_socket";
+    const CLEAR: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    let (Some(listener), Some(filter_chain)) = (&manager.listener, &manager.filter_chain) else { return };
+    let Some(address) = listener.text("address.socket_address.address") else { return };
+    let is_local = address.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let is_clear = filter_chain
+        .get(SOCKET)
+        .is_none_or(|socket| socket.get("typed_config").is_some_and(|config| config.message(CLEAR).is_some()));
+    if is_clear && !is_local {
+        let reason = "takes callbacks in clear from other machines: set it to TLS, or the listener's address to that of \
+                      the loopback if a proxy on this machine ends TLS";
+        found.warning(filter_chain.at(SOCKET), reason);
+    }
 }
 
 fn before_the_router(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {

@@ -32,8 +32,9 @@ pub(crate) struct Filter<'a> {
 #[derive(Debug)]
 pub(crate) struct Manager<'a> {
     pub(crate) node: Node<'a>,
-    /// The listener around it, if there is one.
+    /// The listener around it, if there is one, and its filter chain.
     pub(crate) listener: Option<Node<'a>>,
+    pub(crate) filter_chain: Option<Node<'a>>,
     /// The document that it stands in.
     pub(crate) root: Node<'a>,
 }
@@ -51,6 +52,7 @@ struct Around<'a> {
     root: Node<'a>,
     name: Option<&'a str>,
     listener: Option<Node<'a>>,
+    filter_chain: Option<Node<'a>>,
     chain: Option<Position>,
 }
 
@@ -60,7 +62,8 @@ impl<'a> Survey<'a> {
         let mut survey = Self::default();
         for document in documents {
             let root = document.root();
-            survey.walk(&root, &Around { root: root.clone(), name: None, listener: None, chain: None });
+            let nothing = Around { root: root.clone(), name: None, listener: None, filter_chain: None, chain: None };
+            survey.walk(&root, &nothing);
         }
         survey
     }
@@ -102,6 +105,9 @@ impl<'a> Survey<'a> {
         if node.get("filter_chains").is_some() || node.get("default_filter_chain").is_some() {
             below.listener = Some(node.clone());
         }
+        if node.get("filters").is_some() {
+            below.filter_chain = Some(node.clone());
+        }
         if let Some(manager) = node.message(MANAGER) {
             self.walk_manager(&manager, &below);
             return;
@@ -112,8 +118,8 @@ impl<'a> Survey<'a> {
 
     fn walk_manager(&mut self, node: &Node<'a>, around: &Around<'a>) {
         let manager = self.managers.len();
-        let Around { root, listener, .. } = around.clone();
-        self.managers.push(Manager { node: node.clone(), listener, root });
+        let Around { root, listener, filter_chain, .. } = around.clone();
+        self.managers.push(Manager { node: node.clone(), listener, filter_chain, root });
         for (index, item) in node.items("http_filters").iter().enumerate() {
             let mut below = around.clone();
             below.chain = Some(Position { manager, index });

@@ -69,6 +69,27 @@ fn the_filter_must_stand_before_the_router() {
 }
 
 #[test]
+fn callbacks_in_clear_from_other_machines_are_a_warning() {
+    let chain = "static_resources.listeners[0].filter_chains[0]";
+    let with = |address: &str, socket: Value| {
+        good().edit(|config| {
+            let listener = &mut config["static_resources"]["listeners"][0];
+            listener["address"]["socket_address"]["address"] = json!(address);
+            listener["filter_chains"][0]["transport_socket"] = socket;
+        })
+    };
+    let socket = |name: &str| json!({ "typed_config": { "@type": format!("type.googleapis.com/{name}") } });
+    let tls = socket("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext");
+    let clear = socket("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer");
+    for (address, socket) in [("0.0.0.0", &json!(null)), ("::", &json!(null)), ("10.0.0.1", &clear)] {
+        assert_warned(&with(address, socket.clone()), &format!("{chain}.transport_socket: takes callbacks in clear"));
+    }
+    for (address, socket) in [("0.0.0.0", &tls), ("127.0.0.1", &json!(null)), ("::1", &json!(null))] {
+        assert_accepted(&with(address, socket.clone()));
+    }
+}
+
+#[test]
 fn local_replies_must_be_left_as_they_are() {
     let with = |config: Value| with(|hcm| hcm["local_reply_config"] = config);
     let at = format!("{MANAGER}.local_reply_config");
