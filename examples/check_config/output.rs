@@ -43,9 +43,9 @@ fn print_lines(report: &Report, strict: bool) {
     let file = &report.file;
     for finding in report.findings.iter().filter(|finding| finding.level != Level::Note) {
         let warning = if finding.level == Level::Warning { "warning: " } else { "" };
-        let path = &finding.place.path;
+        let path = in_one_line(&finding.place.path);
         let colon = if path.is_empty() { "" } else { ": " };
-        say(std::io::stderr(), format_args!("{file}: {warning}{path}{colon}{}", finding.reason));
+        say(std::io::stderr(), format_args!("{file}: {warning}{path}{colon}{}", in_one_line(&finding.reason)));
     }
     if report.exit_code(strict) > 0 {
         return;
@@ -55,6 +55,12 @@ fn print_lines(report: &Report, strict: bool) {
     for note in report.findings.iter().filter(|finding| finding.level == Level::Note) {
         say(std::io::stdout(), format_args!("{file}: note: {}", note.reason));
     }
+}
+
+/// A field's name can hold anything, and stands in paths and reasons.
+fn in_one_line(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(escaped).collect()
 }
 
 fn in_words(endpoint: &Endpoint) -> String {

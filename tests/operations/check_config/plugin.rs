@@ -147,6 +147,14 @@ fn one_mistake_is_not_told_as_two() {
 }
 
 #[test]
+fn a_name_with_a_line_break_does_not_make_a_line() {
+    let mut plugin = plugin();
+    plugin["a\nplugin.json: ok: all is well\u{1b}[2J"] = json!(1);
+    let said = about(&plugin);
+    assert_eq!(said.err, "a\\nplugin.json: ok: all is well\\u{1b}[2J: unknown field\n");
+}
+
+#[test]
 fn a_repeated_key_does_not_hide_the_rest() {
     let folder = TempDir::new().unwrap();
     let mut plugin = plugin();
