@@ -256,6 +256,15 @@ fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     let optional = check(&["--env-optional", &path], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
     assert_eq!((optional.code, optional.err.as_str()), (0, ""));
 
+    let with_header = good().edit_plugin_value(|value| {
+        value["endpoints"][0]["decision"]["headers"] = json!({ "authorization": { "env": "WECOM_TOKEN" } });
+    });
+    let path = file(&folder, "envoy.json", &with_header.config().to_string());
+    assert_eq!(check(&[&path], &[]).code, 0);
+    let missing = check(&[&path], &["WECOM_TOKEN"]);
+    assert!(missing.err.contains(": endpoints[0].decision.headers.authorization: the environment"), "{missing:?}");
+    assert_eq!(check(&["--env-optional", &path], &["WECOM_TOKEN"]).code, 0);
+
     // Set, but not passed on to the VM: Envoy would never start.
     let bootstrap = Bootstrap::example().unwrap().edit_plugin(|plugin| {
         plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(["WECOM_TOKEN"]);
