@@ -64,6 +64,7 @@ pub(crate) fn check(
             }
             Err(error) => error,
         };
+        // It would go on for ever.
         if plugin.repaired.contains(&error.field) {
             return plugin;
         }

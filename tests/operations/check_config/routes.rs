@@ -108,6 +108,13 @@ fn other_letters_and_a_slash_at_the_end_must_not_go_on_either() {
     ] {
         assert_accepted(&callbacks(|callbacks| callbacks["match"] = wide));
     }
+    // A redirect goes nowhere else.
+    assert_accepted(&with(|routes| {
+        routes[0]["match"] = json!({ "path": "/suite/receive", "case_sensitive": false });
+        let slash =
+            json!({ "match": { "path": "/suite/receive/" }, "redirect": { "path_redirect": "/suite/receive" } });
+        routes.insert(1, slash);
+    }));
 }
 
 #[test]
