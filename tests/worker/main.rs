@@ -7,6 +7,7 @@ mod bodies;
 mod calls;
 mod copies;
 mod every_order;
+mod freshness;
 mod troubles;
 
 use std::cell::RefCell;
