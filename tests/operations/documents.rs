@@ -64,17 +64,30 @@ fn the_page_of_sizes_has_the_numbers_of_the_code() {
 }
 
 #[test]
+fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
+    let titles: Vec<_> =
+        page("alerts.md").lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
+    assert_eq!(titles.iter().cloned().collect::<BTreeSet<_>>(), crate::metrics::names_of_the_alerts());
+    assert_eq!(titles.len(), crate::metrics::names_of_the_alerts().len(), "a section occurs twice");
+}
+
+#[test]
 fn every_alert_of_the_pages_and_every_link_is_there() {
-    let alerts: BTreeSet<_> = crate::metrics::alerts().into_iter().map(|(name, _)| name).collect();
-    for name in ["outcomes.md", "rotation.md", "sizing.md", "troubleshooting.md"] {
-        let page = page(name);
-        for target in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = Path::new("docs").join(target.split('#').next().unwrap());
-            assert!(
-                repository().join(&target).exists(),
-                "docs/{name} links to {}, which does not exist",
-                target.display()
-            );
+    let alerts = crate::metrics::names_of_the_alerts();
+    let pages = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    for name in pages.map(|name| name.into_string().unwrap()) {
+        let page = page(&name);
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match target {
+                "" => Path::new("docs").join(&name),
+                target => Path::new("docs").join(target),
+            };
+            assert!(repository().join(&target).exists(), "docs/{name} links to {link}, which does not exist");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(repository().join(&target)).unwrap();
+                assert!(headings(&text).contains(anchor), "docs/{name} links to {link}, which has no such heading");
+            }
         }
         for word in page.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("Wecom")) {
             assert!(alerts.contains(word), "docs/{name} mentions an alert {word}, which does not exist");
@@ -83,10 +96,10 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
     // Conversely: the pages that alerts and dashboard link to.
     for file in ["deploy/prometheus/alerts.yml", "deploy/grafana/wecom-callbacks.json"] {
         let text = fs::read_to_string(repository().join(file)).unwrap();
-        for rest in text.split("docs/").skip(1) {
-            let target = rest.split(".md").next().unwrap();
+        for target in text.split("docs/").filter_map(|rest| Some(rest.split_once(".md")?.0)) {
+            let is_text = target.contains(char::is_whitespace);
             assert!(
-                repository().join(format!("docs/{target}.md")).is_file(),
+                is_text || repository().join(format!("docs/{target}.md")).is_file(),
                 "{file} links to docs/{target}.md, which does not exist"
             );
         }
@@ -94,4 +107,17 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
             assert!(alerts.contains(word), "{file} mentions an alert {word}, which does not exist");
         }
     }
+}
+
+/// The anchors of a page's headings, as GitHub and most other renderers of Markdown make them.
+pub(crate) fn headings(page: &str) -> BTreeSet<String> {
+    // Every other piece between fences is code.
+    let lines = page.split("```").step_by(2).flat_map(str::lines);
+    let titles = lines.filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |title: &str| {
+        let kept =
+            title.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+        kept.replace(' ', "-")
+    };
+    titles.map(anchor).collect()
 }
