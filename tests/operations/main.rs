@@ -1,5 +1,5 @@
-//! What operators rely on: metrics, alerts, dashboard, logs, traces, configuration changes at run time,
-//! the command that checks a configuration, and the pages in docs/.
+//! What operators rely on: metrics, alerts, dashboard, logs, traces, configuration changes and upgrades
+//! at run time, the command that checks a configuration, and the pages in docs/.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,3 +21,4 @@ mod prometheus;
 mod reasons;
 mod tls;
 mod tracing;
+mod upgrade;
