@@ -12,6 +12,7 @@
 mod check_config;
 mod commented;
 mod documents;
+mod existing_envoy;
 mod identity;
 mod live_change;
 mod logs;
