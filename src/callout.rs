@@ -109,7 +109,7 @@ pub struct Conclusion {
 enum Failure {
     /// The upstream never got it: no host, connection refused, circuit breaker.
     NotDelivered,
-    /// The upstream has answered, so it knows that it failed.
+    /// The upstream itself says that it failed.
     Answered,
     /// It may have got it, and acted: too late, reset, cut off.
     Unknown,
@@ -219,8 +219,10 @@ impl Job {
                     after(Outcome::UpstreamStatus, Failure::Unknown, "answered what is no HTTP")
                 }
                 (status, _) => {
-                    let status = diagnosis::status(status);
-                    after(Outcome::UpstreamStatus, Failure::Answered, &format!("answered with {status}"))
+                    // These come from something in between, a proxy or Envoy itself, that gave up waiting.
+                    let in_between = matches!(status, b"408" | b"502" | b"504");
+                    let failure = if in_between { Failure::Unknown } else { Failure::Answered };
+                    after(Outcome::UpstreamStatus, failure, &format!("answered with {}", diagnosis::status(status)))
                 }
             };
         }
@@ -235,7 +237,8 @@ impl Job {
                 _ => diagnosis::no_object(&response),
             };
             let what = format!("answered with {}: {what},", diagnosis::status(response.status));
-            return after(Outcome::UpstreamReply, Failure::Answered, &what);
+            // A 2xx says that something was done, whatever else it says.
+            return after(Outcome::UpstreamReply, Failure::Unknown, &what);
         };
         let outcome = match &reply {
             Reply::Verdict(verdict) if verdict.errcode() == 0 => Outcome::Bound,
@@ -251,7 +254,8 @@ impl Job {
 
     /// A bind that failed stays failed: even where it was not delivered, its copies are told what the
     /// first was told. An event that failed is to be delivered when WeCom sends it again; a command
-    /// only if it surely has not been carried out, or the upstream itself says that it failed.
+    /// only if it surely has not been carried out: nobody got it, or the upstream itself says that it
+    /// failed, by its status.
     fn failed(&self, outcome: Outcome, failure: Failure, reason: impl Into<Cow<'static, str>>) -> Conclusion {
         let is_kept = match (self.event, self.msg_type) {
             (EventType::Bind, _) => true,

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::callout::{Conclusion, Headers, Job, Origin, TRACE_HEADERS, header, is_printable};
 use crate::config::{Config, Endpoint};
 use crate::dedup::{Claim, RecordKey, Standing, Ticket};
-use crate::outcome::{Kind, Outcome};
+use crate::outcome::{Kind, Noise, Outcome};
 use crate::reply::{Relayed, Reply};
 use crate::report::{Facts, Report};
 use crate::wecom::callback::{Authentic, Callback, EventType, NotACallback, NotAuthentic};
@@ -78,6 +78,7 @@ impl<'p> Addressed<'p> {
             facts: Facts::UNKNOWN,
             until_ms: now_ms.saturating_add(ANSWER_WITHIN_MS),
             client_left: false,
+            too_late: false,
         });
         if head.is_grpc() {
             // Any answer, Envoy's own included, would arrive as an empty 200, which means "bound".
@@ -164,6 +165,7 @@ impl Reading {
         match self.context.open(&self.query, body, now_ms) {
             Ok(callback) if self.context.until_ms <= now_ms => {
                 // WeCom has given up, or is about to: nobody may act on it any more.
+                self.context.too_late = true;
                 Break(self.context.fail(callback.into_sealer(), Outcome::Deadline, "it was complete too late"))
             }
             Ok(callback) => Continue(Claiming { context: self.context, callback }),
@@ -291,6 +293,11 @@ enum Role {
 }
 
 impl Waiting {
+    /// Whose callback it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.context.endpoint
+    }
+
     /// Whether it waits for the call of a copy that came before it.
     pub fn is_copy(&self) -> bool {
         matches!(self.role, Role::Copy { .. })
@@ -448,6 +455,8 @@ struct Context {
     /// By when it must be answered, in Unix milliseconds.
     until_ms: u64,
     client_left: bool,
+    /// Whether it was complete too late, as whoever holds a request of WeCom's can have it.
+    too_late: bool,
 }
 
 impl Context {
@@ -572,8 +581,9 @@ impl Context {
     }
 
     fn report(self, outcome: Outcome, reason: Cow<'static, str>) -> Report {
-        let Self { endpoint, facts, origin, .. } = self;
-        Report { endpoint, facts, outcome, level: outcome.level(), request_id: origin.request_id, reason }
+        let Self { endpoint, facts, origin, too_late, .. } = self;
+        let (level, noise) = (outcome.level(), if too_late { Some(Noise::Holders) } else { outcome.noise() });
+        Report { endpoint, facts, outcome, level, noise, request_id: origin.request_id, reason }
     }
 }
 

@@ -781,6 +781,13 @@ fn a_copy_is_known_by_what_is_encrypted_alone() {
 fn nothing_shown_holds_a_secret() {
     let report = rejected(ends(Sent { receive_id: "someoneelse", ..Sent::bind() }.complete()), 403, "bad_receive_id");
     assert_eq!(report.reason, "addressed to someoneelse, which is not accepted here");
+    // As by an altered length field: what looks like an id is a piece of the message.
+    for message in [r#"{"event":{"auth_code":""#, "", "[1]"] {
+        let sent = Sent { receive_id: "secretcode", ..Sent::new(message) };
+        let (reading, body) = sent.reading();
+        let report = rejected(ends(reading.complete(&body, NOW_MS)), 403, "bad_receive_id");
+        assert!(!report.reason.contains("secretcode"), "{report}");
+    }
     // What stands there instead of an id, as after a wrong length, may be a piece of the message.
     for no_id in ["密", "", "a b", "code\",\"verif_code\":\"123456\"}}2000000000000001", &"a".repeat(65)] {
         let no_id: &'static str = no_id.to_owned().leak();

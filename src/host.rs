@@ -86,6 +86,11 @@ pub enum Count<'a> {
         /// How long it took, in milliseconds.
         elapsed_ms: u64,
     },
+    /// The client of an authentic callback has left before it was answered.
+    ClientLeft {
+        /// Whose callback it was.
+        endpoint: &'a Endpoint,
+    },
     /// A copy has begun to wait for the first one's call.
     CopyWaits,
     /// A copy has stopped waiting, answered or not.

@@ -29,6 +29,16 @@ pub enum Kind {
 /// [`Kind::BadMessage`].
 pub const BAD_MESSAGE: &str = "bad_message";
 
+/// Who can cause an outcome as often as they like. Each has a budget of log lines: the ones must not
+/// hide what the others tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// Anyone who knows the URL.
+    Strangers,
+    /// Who holds a request of WeCom's, or the token; or whom a wrong setting keeps from being heard.
+    Holders,
+}
+
 /// Which callbacks can end in an outcome. What is rejected before it is read has no type and counts
 /// as [`EventType::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,10 +164,16 @@ impl Outcome {
         }
     }
 
-    /// Whether it takes no secret to end a request so, or no more than a captured request: however
-    /// many there are, they must not fill the log.
-    pub const fn is_for_any_stranger_to_cause(self) -> bool {
-        matches!(self.kind(), Kind::Rejected(_) | Kind::BadMessage | Kind::Unanswered)
+    /// Who can cause it as often as they like: however often, it must not fill the log.
+    pub const fn noise(self) -> Option<Noise> {
+        match self {
+            Self::SealFailed => None,
+            Self::BadSignature => Some(Noise::Strangers),
+            _ => match self.kind() {
+                Kind::Rejected(_) | Kind::BadMessage | Kind::Unanswered => Some(Noise::Holders),
+                Kind::Served | Kind::Failed(_) => None,
+            },
+        }
     }
 
     /// Whether a callback of that type can end so.

@@ -9,7 +9,7 @@ use log::Level;
 
 use crate::callout::presentable;
 use crate::config::Endpoint;
-use crate::outcome::Outcome;
+use crate::outcome::{Noise, Outcome};
 use crate::wecom::callback::{Content, EventType};
 
 /// What is known of a callback, for metrics, logs and traces.
@@ -51,6 +51,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// How loud the log is about it.
     pub level: Level,
+    /// Who can cause it as often as they like, if anybody can.
+    pub noise: Option<Noise>,
     /// The request's `x-request-id`, which a rejected caller was told; empty if there is none.
     pub request_id: String,
     /// Why, in words, for the log alone. Holds no secret and nothing of a plaintext but ids.

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use log::Level;
 
-use self::budget::Budget;
+use self::budget::{Budget, Budgets};
 use self::notice::Notice;
 use self::streams::{Stage, Streams};
 use crate::callout::{Conclusion, Job, Response};
@@ -115,6 +115,8 @@ impl<H: Host> Root<H> {
     /// is within their timeouts.
     #[must_use]
     pub fn retire(&self) -> bool {
+        let counts = self.0.noise.borrow_mut().each(Budget::take_all);
+        counts.into_iter().flatten().for_each(|count| self.0.say_kept_back(count));
         let done = self.0.is_done();
         if done {
             self.0.set_ticks(false);
@@ -178,7 +180,7 @@ struct Worker<H> {
     calls: RefCell<HashMap<CallId, CallMade>>,
     body_seen: Cell<bool>,
     /// What any stranger can cause is written to the log under this.
-    noise: RefCell<Budget>,
+    noise: RefCell<Budgets>,
     /// Whether the host calls `tick`.
     ticks: Cell<bool>,
     /// Whether the configuration is replaced and stays for its calls.
@@ -407,6 +409,7 @@ impl<H: Host> Worker<H> {
             Some(Stage::Reading(reading)) => reading.gone(),
             Some(Stage::Waiting(key, waiting)) => {
                 self.count_end_of_wait(waiting.is_copy());
+                self.host.count(Count::ClientLeft { endpoint: waiting.endpoint() });
                 match waiting.gone() {
                     Break(report) => report,
                     Continue((report, waiting)) => {
@@ -447,8 +450,9 @@ impl<H: Host> Worker<H> {
         let (event, errcode) = (facts.event, facts.errcode);
         self.host.count(Count::Ended { endpoint, event, outcome: *outcome, errcode });
         self.say_what_was_kept_back(now_ms);
-        let is_noise = *level <= Level::Warn && outcome.is_for_any_stranger_to_cause();
-        if !is_noise || self.noise.borrow_mut().admits(now_ms) {
+        let noise = report.noise.filter(|_| *level <= Level::Warn);
+        let is_admitted = noise.is_none_or(|noise| self.noise.borrow_mut().of(noise).admits(now_ms));
+        if is_admitted {
             self.host.log(*level, format_args!("{report}"));
         } else {
             self.set_ticks(true);
@@ -456,9 +460,12 @@ impl<H: Host> Worker<H> {
     }
 
     fn say_what_was_kept_back(&self, now_ms: u64) {
-        if let Some(count) = self.noise.borrow_mut().take_kept_back(now_ms) {
-            self.host.log(Level::Warn, format_args!("and {count} more rejected requests, which the counters have"));
-        }
+        let counts = self.noise.borrow_mut().each(|budget| budget.take_kept_back(now_ms));
+        counts.into_iter().flatten().for_each(|count| self.say_kept_back(count));
+    }
+
+    fn say_kept_back(&self, count: u64) {
+        self.host.log(Level::Warn, format_args!("and {count} more rejected requests, which the counters have"));
     }
 
     fn count_call(&self, job: &Job, elapsed_ms: u64) {

@@ -6,11 +6,12 @@ use crate::finding::Findings;
 use crate::node::Node;
 
 /// Each label, and a metric of the filter that has it, by Envoy's name.
-const LABELS: [(&str, &str); 4] = [
+const LABELS: [(&str, &str); 5] = [
     ("endpoint", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
     ("event", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
     ("outcome", "wasmcustom.wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total"),
     ("errcode", "wasmcustom.wecom.endpoint=lock.errcode=0.verdicts_total"),
+    ("version", "wasmcustom.wecom.version=0.1.0+0123456789ab.build_info"),
 ];
 
 /// Checks the stats_tags of a bootstrap.

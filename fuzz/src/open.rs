@@ -84,7 +84,14 @@ fn open(data: &[u8]) {
     let signed = Signed::verify(&query, &ciphertext, credentials).expect("its own signature does not hold");
     let expected = taken_apart(&plaintext).and_then(|(message, receive_id)| {
         let known = RECEIVE_IDS.iter().any(|id| id.as_bytes() == receive_id);
-        if known { Ok((message, receive_id)) } else { Err(OpenError::ReceiveId(receive_id.to_vec())) }
+        // What stands behind anything but a whole message may be a piece of it.
+        let is_whole = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(message).is_ok()
+            || !message.is_empty() && message.iter().all(u8::is_ascii_digit);
+        match known {
+            true => Ok((message, receive_id)),
+            false if is_whole => Err(OpenError::ReceiveId(receive_id.to_vec())),
+            false => Err(OpenError::ReceiveId(Vec::new())),
+        }
     });
     let fresh = signed.fresh(ageless()).expect("no age is too much");
     match (fresh.open(&accepted), expected) {

@@ -162,6 +162,7 @@ impl Host for ModelHost {
                     *state.counts.entry(ms).or_default() += i64::try_from(elapsed_ms).unwrap_or(i64::MAX);
                     (format!("{} {} called", endpoint.name(), event.name()), 1)
                 }
+                Count::ClientLeft { endpoint } => (format!("{} clients left", endpoint.name()), 1),
                 Count::CopyWaits => ("copies waiting".to_owned(), 1),
                 Count::CopyWaitsNoMore => ("copies waiting".to_owned(), -1),
             };

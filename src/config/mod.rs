@@ -356,7 +356,8 @@ fn never_arrives(path: &str) -> Option<&'static str> {
     if path.split('/').any(dots) {
         return Some("a segment . or ..");
     }
-    ["%", "\\"].into_iter().find(|part| path.contains(part))
+    // Envoy encodes these, and no request may hold an encoded one.
+    ["%", "\\", "{", "}", "\"", "|", "^", "<", ">", "`"].into_iter().find(|part| path.contains(part))
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -21,6 +21,7 @@ struct OfEndpoint {
     callbacks: Vec<(EventType, Outcome, u32)>,
     durations: Vec<(EventType, u32)>,
     verdicts: Vec<(Option<u32>, u32)>,
+    clients_left: Option<u32>,
 }
 
 impl Metrics {
@@ -53,6 +54,12 @@ impl Metrics {
                     host::record(*id, elapsed_ms);
                 }
             }
+            Count::ClientLeft { endpoint } => {
+                if let Some(id) = self.endpoints.get(endpoint.index()).and_then(|of_endpoint| of_endpoint.clients_left)
+                {
+                    host::add(id, 1);
+                }
+            }
             Count::CopyWaits => self.add_waiting(1),
             Count::CopyWaitsNoMore => self.add_waiting(-1),
         }
@@ -69,7 +76,12 @@ impl Metrics {
 
 impl OfEndpoint {
     fn define(name: &str) -> Self {
-        let mut of_endpoint = Self { callbacks: Vec::new(), durations: Vec::new(), verdicts: Vec::new() };
+        let mut of_endpoint = Self {
+            callbacks: Vec::new(),
+            durations: Vec::new(),
+            verdicts: Vec::new(),
+            clients_left: host::counter(&format!("wecom.endpoint={name}.clients_left_total")),
+        };
         for (event, label) in EventType::ALL {
             for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.applies_to(event)) {
                 let stat = format!("wecom.endpoint={name}.event={label}.outcome={}.callbacks_total", outcome.name());

@@ -222,7 +222,7 @@ impl Content {
             msg_type,
             event: EventType::from_name(&event_name),
             event_name,
-            req_id: text(base.req_id),
+            req_id: id(base.req_id),
             device_sn: text(base.device_sn),
             createtime: match base.createtime {
                 None => Createtime::Missing,
@@ -259,6 +259,14 @@ impl Content {
 fn seconds(value: &Value) -> Option<u64> {
     let digits = |text: &&str| (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     value.as_u64().or_else(|| value.as_str().filter(digits)?.parse().ok())
+}
+
+/// An id as text or, for the same reason, as a number.
+fn id(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::Number(number)) => number.as_u64().map(|number| number.to_string()),
+        value => text(value),
+    }
 }
 
 fn text(value: Option<Value>) -> Option<String> {
@@ -331,7 +339,7 @@ mod tests {
             br#"{"base_info":{"req_id":7,"device_sn":null,"createtime":"soon","model_id":1},"command":{"command_type":"unbind"}}"#,
         )
         .unwrap();
-        assert_eq!(odd.req_id, None);
+        assert_eq!(odd.req_id.as_deref(), Some("7"), "a name all the same");
         assert_eq!(odd.device_sn, None);
         assert_eq!(odd.createtime, Createtime::Malformed);
         assert!(!odd.agrees_with("1"), "a model id is a string, never a number");

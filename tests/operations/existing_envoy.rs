@@ -211,10 +211,12 @@ async fn the_page_has_the_number_of_series_that_an_endpoint_makes() {
     let count = async || {
         let shown = edge.envoy.prometheus().await.unwrap();
         let of = |name: &str| shown.lines().filter(|line| line.starts_with(name)).count();
-        ["wecom_callbacks_total{", "wecom_verdicts_total{", "wecom_upstream_duration_ms_"].map(of)
+        ["wecom_callbacks_total{", "wecom_verdicts_total{", "wecom_clients_left_total{", "wecom_upstream_duration_ms_"]
+            .map(of)
     };
-    until("the histograms were shown", async || count().await[2] > 0).await.unwrap();
-    let [callbacks, verdicts, durations] = count().await;
+    until("the histograms were shown", async || count().await[3] > 0).await.unwrap();
+    let [callbacks, verdicts, left, durations] = count().await;
+    assert_eq!(left, 1);
 
     let pairs = Outcome::ALL.into_iter().flat_map(|o| EventType::ALL.into_iter().map(move |(event, _)| (o, event)));
     assert_eq!(callbacks, pairs.filter(|(outcome, event)| outcome.applies_to(*event)).count());
@@ -224,7 +226,7 @@ async fn the_page_has_the_number_of_series_that_an_endpoint_makes() {
 
     let page = page();
     for text in [
-        format!("**{} series for each endpoint**", callbacks + verdicts + durations),
+        format!("**{} series for each endpoint**", callbacks + verdicts + left + durations),
         format!("| `wecom_callbacks_total` | {callbacks}: "),
         format!("| `wecom_verdicts_total` | {verdicts} |"),
         format!("| `wecom_upstream_duration_ms` | {durations}: {} types, {buckets} buckets ", EventType::ALL.len()),

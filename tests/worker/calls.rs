@@ -88,6 +88,7 @@ fn a_client_that_leaves_once_its_bind_is_claimed_leaves_the_call_behind() {
         assert_eq!(edge.process.calls_made(), 1);
         // It was decided, whoever heard of it.
         assert_eq!((edge.ended("bind", "bound"), edge.ended("bind", "client_gone")), (1, 0));
+        assert_eq!(edge.process.counted("lock clients left"), 1);
         assert_eq!(edge.process.counted("lock errcode 0"), 4);
         let said = |(level, line): &(Level, String)| {
             *level == Level::Warn && line.starts_with("bound ") && line.ends_with("its client had left")

@@ -36,6 +36,7 @@ fn a_copy_that_leaves_is_no_longer_told() {
     edge.process.settle_messages();
     edge.gone(here);
     edge.gone(there);
+    assert_eq!(edge.process.counted("lock clients left"), 2);
     edge.verdict(first, 0, "bound");
     edge.is_quiet();
 }

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use wecom_callback_filter::outcome::Outcome;
+
 use super::*;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,7 @@ fn play(request: &Request, verdict: Option<(u32, &str)>, order: &[Happens]) {
         edge.pass(TIMEOUT_MS);
         edge.tick_all();
     }
+    let arrived = streams.len() + 1;
     let mut outcomes = Vec::new();
     for id in streams.into_iter().chain([again]) {
         let Some(finished) = edge.finished(id) else {
@@ -91,6 +94,11 @@ fn play(request: &Request, verdict: Option<(u32, &str)>, order: &[Happens]) {
             }
         }
     }
+    // Everything that has ended is counted, and once.
+    let event = if verdict.is_some() { "bind" } else { "unbind" };
+    let counted: i64 = Outcome::ALL.into_iter().map(|outcome| edge.ended(event, outcome.name())).sum();
+    let open = edge.process.open().len();
+    assert_eq!(counted, i64::try_from(arrived - open).unwrap(), "{order:?}: {outcomes:?}");
     if verdict.is_none() {
         // Every call after the first one succeeds, and whoever it was made for is told so, or has left.
         let delivered = outcomes.iter().filter(|said| **said == "delivered").count();

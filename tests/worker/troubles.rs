@@ -205,6 +205,12 @@ fn strangers_fill_neither_the_log_nor_hide_what_failed() {
     assert_eq!((edge.logged("bad_signature"), edge.ended("other", "bad_signature")), (10, 500));
     assert_eq!(edge.logged("upstream_unreachable"), 1, "what failed is said in any case");
     assert_eq!(edge.logged(" more rejected"), 0, "the second is not over");
+    // Nor do they hide what a wrong setting has to say.
+    let now = edge.process.now_ms() / 1000;
+    edge.arrive(0, &Account::demo().with_receive_id("1").seal_at(bind().createtime(now), now, "n"));
+    assert_eq!(edge.logged("bad_receive_id"), 1);
+    edge.process.tick(0);
+    assert!(edge.process.is_ticking(0), "there is something to be said");
     edge.pass(1000);
     edge.process.tick(0);
     let last = edge.process.log().pop().unwrap();
@@ -213,6 +219,28 @@ fn strangers_fill_neither_the_log_nor_hide_what_failed() {
     assert_eq!((edge.logged("bad_signature"), edge.logged(" more rejected")), (11, 1));
     edge.process.tick(0);
     assert!(!edge.process.is_ticking(0));
+}
+
+#[test]
+fn whoever_holds_one_request_cannot_fill_the_log_by_completing_it_too_late() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let held: Vec<_> = (0..50).map(|_| edge.headers(0, &request)).collect();
+    held.iter().for_each(|id| edge.process.buffered(*id, 1));
+    edge.pass(2900);
+    held.iter().for_each(|id| edge.process.complete(*id, &request.body_bytes()));
+    assert_eq!((edge.logged("deadline "), edge.ended("bind", "deadline")), (10, 50));
+}
+
+#[test]
+fn a_replaced_configuration_says_what_it_kept_back() {
+    let edge = Edge::new();
+    let forged = edge.seal(bind()).forged();
+    for _ in 0..30 {
+        edge.arrive(0, &forged);
+    }
+    assert!(edge.process.retire_worker(0));
+    assert_eq!(edge.logged("and 20 more rejected"), 1);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
 fn metrics_without_labels_are_a_warning() {
     let at = "stats_config.stats_tags: no rule extracts";
     let none = good().edit(|config| config["stats_config"] = json!(null));
-    assert_warned(&none, &format!("{at} endpoint, event, outcome, errcode from"));
+    assert_warned(&none, &format!("{at} endpoint, event, outcome, errcode, version from"));
     let rules = good().config()["stats_config"]["stats_tags"].as_array().unwrap().clone();
     for (index, rule) in rules.iter().enumerate() {
         let label = rule["tag_name"].as_str().unwrap();
