@@ -117,6 +117,7 @@ impl<H: Host> Root<H> {
     pub fn retire(&self) -> bool {
         let counts = self.0.noise.borrow_mut().each(Budget::take_all);
         counts.into_iter().flatten().for_each(|count| self.0.say_kept_back(count));
+        self.0.note_that_it_listens(0); // nobody waits here any more
         let done = self.0.is_done();
         if done {
             self.0.set_ticks(false);
@@ -257,6 +258,7 @@ impl<H: Host> Worker<H> {
             }
             Claimed::Wait { key, waiting } => {
                 self.keep(id, Stage::Waiting(key, waiting));
+                self.note_that_it_listens(now_ms);
                 self.host.count(Count::CopyWaits);
             }
             Claimed::Ended(ended) => self.answer(id, ended, now_ms),
@@ -334,7 +336,9 @@ impl<H: Host> Worker<H> {
             Ok(listeners) => {
                 let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
                 for listener in listeners.into_iter().filter(|listener| listener != queue) {
-                    self.host.send(listener, &notice);
+                    if self.listens(listener, now_ms) {
+                        self.host.send(listener, &notice);
+                    }
                 }
             }
             // An answer that its copies would not be given is not given to the first either.
@@ -382,11 +386,32 @@ impl<H: Host> Worker<H> {
                 None => {} // ended while another was answered
             }
         }
+        if self.streams.borrow().anybody_waits() {
+            self.note_that_it_listens(now_ms);
+        }
         self.say_what_was_kept_back(now_ms);
         let idle = self.streams.borrow().is_empty() && !self.noise.borrow().has_kept_back();
         if idle {
             self.set_ticks(false);
         }
+    }
+
+    /// Notes the time until which others may send to this worker's queue.
+    ///
+    /// Envoy keeps a queue for good and calls the context that opened it, by its number. When a VM has died
+    /// or was replaced, that number may be another's, and the call a trap. So nobody sends to a queue whose
+    /// worker has not lately said that somebody waits there; a copy that is not told looks by itself.
+    fn note_that_it_listens(&self, now_ms: u64) {
+        let Some(Shared { queue, .. }) = &self.shared else { return };
+        let name = listening(*queue);
+        let (_, number) = self.host.get(&name);
+        self.host.set(&name, &now_ms.to_be_bytes(), number);
+    }
+
+    fn listens(&self, listener: Listener, now_ms: u64) -> bool {
+        let (noted, _) = self.host.get(&listening(listener));
+        let noted = noted.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        noted.abs_diff(now_ms) <= LISTENS_MS
     }
 
     /// A copy looks once more before it gives up, and at every tick if nobody will tell it.
@@ -471,6 +496,15 @@ impl<H: Host> Worker<H> {
     fn count_call(&self, job: &Job, elapsed_ms: u64) {
         self.host.count(Count::Called { endpoint: job.endpoint(), event: job.event(), elapsed_ms });
     }
+}
+
+/// How long a worker counts as listening after it said so, in milliseconds: many ticks, and less than a
+/// dead VM's record stays in flight.
+const LISTENS_MS: u64 = 1_000;
+
+/// The store's name of the time at which a worker last said that somebody waits there.
+fn listening(queue: Listener) -> String {
+    format!("wecom/v1/listens/{queue}")
 }
 
 /// Unix seconds of Unix milliseconds.

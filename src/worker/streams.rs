@@ -38,6 +38,11 @@ impl Streams {
         self.stages.is_empty()
     }
 
+    /// Whether any waits for a record.
+    pub(super) fn anybody_waits(&self) -> bool {
+        !self.by_record.is_empty()
+    }
+
     /// Adds a stream, or takes it to another stage.
     pub(super) fn insert(&mut self, id: StreamId, stage: Stage) {
         let key = stage.record();

@@ -60,6 +60,42 @@ fn a_copy_whose_notice_is_lost_finds_the_verdict_at_its_deadline() {
 }
 
 #[test]
+fn nobody_sends_to_a_worker_that_died_or_was_replaced() {
+    // Its queue stays, and calls whatever has its number in the VM that comes after it.
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (first, call) = edge.called(0, &request);
+    let copies = [edge.arrive(1, &request), edge.arrive(1, &request)];
+    copies.iter().for_each(|copy| edge.process.leave(*copy));
+    assert!(edge.process.retire_worker(1));
+    let dies = edge.start_worker(|_| {});
+    edge.arrive(dies, &request);
+    edge.process.kill_worker(dies);
+    edge.pass(1001);
+    edge.decides(call, 4);
+    edge.verdict(first, 4, "refused");
+    assert_eq!((edge.process.waiting_messages(1), edge.process.waiting_messages(dies)), (0, 0));
+}
+
+#[test]
+fn a_worker_that_ticks_is_told_however_long_its_copies_wait() {
+    let edge = Edge::without_workers();
+    for _ in 0..2 {
+        edge.start_worker(|config| config["endpoints"][0]["decision"]["timeout_ms"] = 2800.into());
+    }
+    let request = edge.seal(bind());
+    let (_, call) = edge.called(0, &request);
+    let copy = edge.arrive(1, &request);
+    for _ in 0..40 {
+        edge.pass(50);
+        edge.tick_all();
+    }
+    edge.decides(call, 4);
+    edge.process.read_queue(1, 1);
+    edge.verdict(copy, 4, "duplicate_in_flight");
+}
+
+#[test]
 fn a_copy_of_a_call_that_takes_too_long_fails_closed_before_it() {
     let edge = Edge::new();
     let request = edge.seal(bind());
