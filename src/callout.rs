@@ -285,6 +285,11 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// What came over a raw connection; `None` if there was none, which Envoy tells by another status.
+    pub fn connected(&self) -> Option<&'a [u8]> {
+        (self.status == b"200").then_some(self.body)
+    }
+
     /// Whether a 2xx means approval the way WeCom itself reads it: an empty body, or `success`.
     ///
     /// Unlike a JSON object, neither shows whether it is whole, so the response must have said where

@@ -213,24 +213,32 @@ impl Claiming {
 
     /// By when a call for it would have ended, in milliseconds from now.
     pub fn call_within_ms(&self) -> u64 {
-        self.timeout_ms().saturating_add(CALL_GRACE_MS)
+        self.patience_ms().saturating_add(CALL_GRACE_MS)
+    }
+
+    /// By when its verdict must be known if it is claimed at that time, in Unix milliseconds.
+    pub fn until_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(self.patience_ms()).min(self.context.until_ms)
     }
 
     /// Takes what became of the claim.
     pub fn claimed(self, claim: Claim, now_ms: u64) -> Claimed {
-        let timeout_ms = self.timeout_ms();
+        let until_ms = self.until_ms(now_ms);
         let Self { context, callback } = self;
-        let latest_ms = context.until_ms;
-        let until_ms = |grace_ms| now_ms.saturating_add(timeout_ms).saturating_add(grace_ms).min(latest_ms);
         match claim {
             Claim::Won(ticket) => {
-                let (job, sealer) = Job::new(Rc::clone(&context.endpoint), callback, &context.origin, latest_ms);
-                let waiting = Waiting { context, sealer, until_ms: until_ms(CALL_GRACE_MS), role: Role::First };
-                Claimed::Call { ticket, job, waiting }
+                // What a shared record takes to be settled, the call may not take.
+                let call_until_ms = match context.config.dedup().redis() {
+                    Some(redis) => until_ms.saturating_sub(redis.timeout_ms()),
+                    None => context.until_ms,
+                };
+                let (job, sealer) = Job::new(Rc::clone(&context.endpoint), callback, &context.origin, call_until_ms);
+                let until_ms = until_ms.saturating_add(CALL_GRACE_MS).min(context.until_ms);
+                Claimed::Call { ticket, job, waiting: Waiting { context, sealer, until_ms, role: Role::First } }
             }
             Claim::InFlight { key, announced } => {
                 let (sealer, role) = (callback.into_sealer(), Role::Copy { announced });
-                Claimed::Wait { key, waiting: Waiting { context, sealer, until_ms: until_ms(0), role } }
+                Claimed::Wait { key, waiting: Waiting { context, sealer, until_ms, role } }
             }
             Claim::Settled(reply) => {
                 Claimed::Ended(context.answer(callback.into_sealer(), reply, Outcome::Duplicate, AS_THE_FIRST.into()))
@@ -246,8 +254,14 @@ impl Claiming {
         }
     }
 
-    fn timeout_ms(&self) -> u64 {
-        self.context.endpoint.upstream(self.callback.content().event).timeout_ms()
+    /// How long its call may take, in milliseconds; with a shared record, the exchanges before and after
+    /// it as well. The same on every replica, so that nobody gives up sooner than who came first.
+    fn patience_ms(&self) -> u64 {
+        let timeout_ms = self.context.endpoint.upstream(self.callback.content().event).timeout_ms();
+        match self.context.config.dedup().redis() {
+            Some(redis) => timeout_ms.saturating_add(redis.timeout_ms().saturating_mul(2)).min(ANSWER_WITHIN_MS),
+            None => timeout_ms,
+        }
     }
 }
 

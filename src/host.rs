@@ -9,6 +9,7 @@ use log::Level;
 
 use crate::callout::{NotCalled, UpstreamRequest};
 use crate::config::Endpoint;
+use crate::dedup::shared::Trouble;
 use crate::dedup::{Listener, Store};
 use crate::exchange::Ending;
 use crate::outcome::Outcome;
@@ -95,4 +96,84 @@ pub enum Count<'a> {
     CopyWaits,
     /// A copy has stopped waiting, answered or not.
     CopyWaitsNoMore,
+    /// An exchange with Redis has ended, or could not begin.
+    Exchanged {
+        /// What came of it.
+        what: Exchanged,
+        /// How long it took, in milliseconds.
+        elapsed_ms: u64,
+    },
+    /// A callback is decided although Redis says nothing about it.
+    DecidedLocally {
+        /// Whose it is.
+        endpoint: &'a Endpoint,
+    },
+    /// So many more settlements wait to be written to Redis again, or so many fewer.
+    RepeatsWaiting(i64),
+    /// A settlement was not written to Redis for so long that it is given up.
+    SettlementDropped,
+}
+
+/// Makes the enum and its words from one list.
+macro_rules! exchanged {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// What came of an exchange with Redis.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Exchanged {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Exchanged {
+            /// All of them.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$name),*];
+
+            /// Its word, for the metrics.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+exchanged! {
+    /// A record was claimed, and is this process's.
+    Claimed = "claimed";
+    /// Another replica has claimed it.
+    Pending = "pending";
+    /// Another replica's call has ended.
+    Settled = "settled";
+    /// It is an earlier claim of this process's, whose answer was lost.
+    Orphan = "orphan";
+    /// There is none: given up, or expired.
+    Absent = "absent";
+    /// The end of a call was written.
+    Written = "written";
+    /// It was not written, as the record is no longer this claim's.
+    Superseded = "superseded";
+    /// A record was given up.
+    Released = "released";
+    /// Redis was greeted.
+    Greeted = "greeted";
+    /// Redis could not be reached, or gave no whole answer in time.
+    Unreachable = "unreachable";
+    /// Redis refused a command.
+    Refused = "refused";
+    /// What came is none of Redis's answers.
+    Unreadable = "unreadable";
+    /// The record does not hold under the secret.
+    Forged = "forged";
+}
+
+impl Exchanged {
+    /// What a trouble counts as.
+    pub const fn of(trouble: &Trouble) -> Self {
+        match trouble {
+            Trouble::NotBegun | Trouble::NotConnected | Trouble::NoAnswer => Self::Unreachable,
+            Trouble::Refused(_) => Self::Refused,
+            Trouble::Unreadable | Trouble::NoRandom => Self::Unreadable,
+            Trouble::Forged => Self::Forged,
+        }
+    }
 }

@@ -15,7 +15,9 @@
 //! while it is asked for that.
 
 mod budget;
+mod life;
 mod notice;
+mod sharing;
 mod streams;
 
 use std::cell::{Cell, RefCell};
@@ -28,10 +30,11 @@ use log::Level;
 
 use self::budget::{Budget, Budgets};
 use self::notice::Notice;
+use self::sharing::{Announcement, Exchange, Share, Sharing};
 use self::streams::{Stage, Streams};
 use crate::callout::{Conclusion, Job, Response};
 use crate::config::Config;
-use crate::dedup::{Claim, Listener, NotConcluded, RecordKey, Records, Ticket, record};
+use crate::dedup::{Claim, Listener, NotConcluded, RecordKey, Records, Store, Ticket, record};
 use crate::exchange::{Addressed, Claimed, Claiming, Ended, Ending, Head, Reading, Waiting};
 use crate::host::{CallId, Count, Host, StreamId};
 use crate::outcome::Outcome;
@@ -54,8 +57,13 @@ impl<H: Host> Root<H> {
         let dedup = config.dedup();
         let shared = queue.and_then(|queue| {
             let records = Records::open(&host, dedup.capacity(), dedup.ttl_seconds(), host.random())?;
-            Some(Shared { records, queue })
+            let sharing = match dedup.redis() {
+                Some(redis) => Some(Sharing::new(redis, dedup.ttl_seconds(), replica_id(&host, host.random())?)),
+                None => None,
+            };
+            Some((Shared { records, queue }, sharing))
         });
+        let (shared, sharing) = shared.unzip();
         match &shared {
             None => host.log(
                 Level::Error,
@@ -73,10 +81,11 @@ impl<H: Host> Root<H> {
             ),
             Some(_) => {}
         }
-        Self(Rc::new(Worker {
+        let worker = Self(Rc::new(Worker {
             host,
             config: Rc::new(config),
             shared,
+            sharing: sharing.flatten(),
             streams: RefCell::default(),
             jobs: RefCell::default(),
             calls: RefCell::default(),
@@ -84,7 +93,11 @@ impl<H: Host> Root<H> {
             noise: RefCell::default(),
             ticks: Cell::new(false),
             retiring: Cell::new(false),
-        }))
+        }));
+        if worker.0.sharing.is_some() {
+            worker.0.set_ticks(true); // Redis is greeted before the first callback
+        }
+        worker
     }
 
     /// A request that begins.
@@ -175,10 +188,12 @@ struct Worker<H> {
     config: Rc<Config>,
     /// Missing where there were no random numbers: then nothing can be claimed, nor sealed.
     shared: Option<Shared>,
+    /// The record that replicas share, if there is one.
+    sharing: Option<Sharing>,
     streams: RefCell<Streams>,
     /// Calls that the root has not been woken for yet.
     jobs: RefCell<VecDeque<Call>>,
-    calls: RefCell<HashMap<CallId, CallMade>>,
+    calls: RefCell<HashMap<CallId, InProgress>>,
     body_seen: Cell<bool>,
     /// What any stranger can cause is written to the log under this.
     noise: RefCell<Budgets>,
@@ -200,6 +215,15 @@ struct Call {
     job: Job,
     /// The stream that it is made for, which may have left by now.
     first: StreamId,
+    share: Share,
+}
+
+/// A call of the host's that has not ended.
+enum InProgress {
+    /// To an upstream.
+    Call(CallMade),
+    /// To Redis.
+    Exchange(Exchange),
 }
 
 struct CallMade {
@@ -231,7 +255,8 @@ impl<H: Host> Worker<H> {
 
     /// Whether nothing is left that only this configuration can bring to its end.
     fn is_done(&self) -> bool {
-        self.jobs.borrow().is_empty() && self.calls.borrow().is_empty()
+        let shares = self.sharing.as_ref().is_some_and(|sharing| !sharing.is_done());
+        self.jobs.borrow().is_empty() && self.calls.borrow().is_empty() && !shares
     }
 
     fn retire_if_done(&self) {
@@ -243,9 +268,14 @@ impl<H: Host> Worker<H> {
     }
 
     fn claim(&self, id: StreamId, claiming: Claiming, now_ms: u64) {
+        let name = claiming.name();
+        let share = match &self.sharing {
+            Some(sharing) => Share::ToClaim(sharing.name(&name), claiming.until_ms(now_ms)),
+            None => Share::Nothing,
+        };
         let claim = match &self.shared {
             Some(Shared { records, queue }) => {
-                let key = records.key(&claiming.name());
+                let key = records.key(&name);
                 let deadline = seconds(now_ms.saturating_add(claiming.call_within_ms())).saturating_add(1);
                 records.claim(&self.host, key, seconds(now_ms), deadline, *queue)
             }
@@ -254,7 +284,7 @@ impl<H: Host> Worker<H> {
         match claiming.claimed(claim, now_ms) {
             Claimed::Call { ticket, job, waiting } => {
                 self.keep(id, Stage::Waiting(ticket.key(), waiting));
-                self.hand_over(Call { ticket, job, first: id });
+                self.hand_over(Call { ticket, job, first: id, share });
             }
             Claimed::Wait { key, waiting } => {
                 self.keep(id, Stage::Waiting(key, waiting));
@@ -290,65 +320,96 @@ impl<H: Host> Worker<H> {
     fn make_calls(&self) {
         loop {
             let next = self.jobs.borrow_mut().pop_front();
-            let Some(call) = next else { return };
-            let began_ms = self.host.now_ms();
-            let Some(request) = call.job.request(began_ms) else {
-                let conclusion = call.job.too_late();
+            let Some(mut call) = next else { return };
+            match std::mem::replace(&mut call.share, Share::Nothing) {
+                Share::ToClaim(name, until_ms) => self.claim_shared(call, name, until_ms),
+                Share::Nothing | Share::Held(_) => self.decide(call),
+            }
+        }
+    }
+
+    /// Calls the upstream.
+    fn decide(&self, call: Call) {
+        let began_ms = self.host.now_ms();
+        let Some(request) = call.job.request(began_ms) else {
+            let conclusion = call.job.too_late();
+            self.record_and_tell(call, conclusion);
+            return;
+        };
+        let timeout_ms = request.timeout_ms;
+        match self.host.call(&request) {
+            Ok(id) => {
+                self.calls.borrow_mut().insert(id, InProgress::Call(CallMade { call, began_ms, timeout_ms }));
+            }
+            Err(why) => {
+                self.count_call(&call.job, 0);
+                let conclusion = call.job.not_made(why);
                 self.record_and_tell(call, conclusion);
-                continue;
-            };
-            let timeout_ms = request.timeout_ms;
-            match self.host.call(&request) {
-                Ok(id) => {
-                    self.calls.borrow_mut().insert(id, CallMade { call, began_ms, timeout_ms });
-                }
-                Err(why) => {
-                    self.count_call(&call.job, 0);
-                    let conclusion = call.job.not_made(why);
-                    self.record_and_tell(call, conclusion);
-                }
             }
         }
     }
 
     fn call_ended(&self, id: CallId, response: Option<Response<'_>>) {
-        let made = self.calls.borrow_mut().remove(&id);
-        let Some(CallMade { call, began_ms, timeout_ms }) = made else { return };
-        let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
-        self.count_call(&call.job, elapsed_ms);
-        let conclusion = call.job.conclude(response, elapsed_ms, timeout_ms);
-        self.record_and_tell(call, conclusion);
+        let ended = self.calls.borrow_mut().remove(&id);
+        match ended {
+            Some(InProgress::Call(CallMade { call, began_ms, timeout_ms })) => {
+                let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
+                self.count_call(&call.job, elapsed_ms);
+                let conclusion = call.job.conclude(response, elapsed_ms, timeout_ms);
+                self.record_and_tell(call, conclusion);
+            }
+            Some(InProgress::Exchange(exchange)) => self.exchange_ended(exchange, response),
+            None => {}
+        }
     }
 
     /// Puts a conclusion on record and tells everyone who waits for it, on whatever worker.
     fn record_and_tell(&self, call: Call, mut conclusion: Conclusion) {
-        let Call { ticket, job, first } = call;
-        let Some(Shared { records, queue }) = &self.shared else { return };
+        let Call { ticket, job, first, share } = call;
+        let Some(Shared { records, .. }) = &self.shared else { return };
         let key = ticket.key();
-        let now_ms = self.host.now_ms();
-        let now = seconds(now_ms);
+        let now = seconds(self.host.now_ms());
+        let mut kept = record::kept(&conclusion.reply, job.event());
         let listeners = if conclusion.is_kept {
-            records.settle(&self.host, ticket, &record::kept(&conclusion.reply, job.event()), now)
+            records.settle(&self.host, ticket, &kept, now)
         } else {
             records.release(&self.host, ticket, now)
         };
-        match listeners {
-            Ok(listeners) => {
-                let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
-                for listener in listeners.into_iter().filter(|listener| listener != queue) {
-                    if self.listens(listener, now_ms) {
-                        self.host.send(listener, &notice);
-                    }
-                }
-            }
+        let listeners = match listeners {
+            Ok(listeners) => listeners,
             // An answer that its copies would not be given is not given to the first either.
             Err(NotConcluded::Unavailable) => {
                 let reason = "the table of records could not be written".into();
                 let (reply, outcome) = (Reply::Failed, Outcome::RecordUnavailable);
                 conclusion = Conclusion { reply, outcome, reason, ..conclusion };
+                kept = Reply::Failed;
+                Vec::new()
             }
             // Who waited for this call ends by its deadline.
             Err(NotConcluded::Superseded) => return,
+        };
+        let is_kept = conclusion.is_kept;
+        let announcement = Announcement { key, listeners, first, conclusion };
+        match share {
+            Share::Held(held) if is_kept => self.settle_shared(held, &kept, announcement),
+            Share::Held(held) => {
+                self.release_shared(&held);
+                self.announce(announcement);
+            }
+            Share::Nothing | Share::ToClaim(..) => self.announce(announcement),
+        }
+    }
+
+    /// Tells everyone who waits for a record how its call has ended, on whatever worker.
+    fn announce(&self, announcement: Announcement) {
+        let Announcement { key, listeners, first, conclusion } = announcement;
+        let Some(Shared { queue, .. }) = &self.shared else { return };
+        let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
+        let now_ms = self.host.now_ms();
+        for listener in listeners.into_iter().filter(|listener| listener != queue) {
+            if self.listens(listener, now_ms) {
+                self.host.send(listener, &notice);
+            }
         }
         let told = conclusion.reply.clone();
         self.tell(key, &told, Some((first, conclusion)), now_ms);
@@ -389,9 +450,11 @@ impl<H: Host> Worker<H> {
         if self.streams.borrow().anybody_waits() {
             self.note_that_it_listens(now_ms);
         }
+        self.tick_shared(now_ms);
         self.say_what_was_kept_back(now_ms);
-        let idle = self.streams.borrow().is_empty() && !self.noise.borrow().has_kept_back();
-        if idle {
+        let shares = self.sharing.as_ref().is_some_and(|sharing| !sharing.is_idle());
+        let waits = !self.streams.borrow().is_empty() || !self.jobs.borrow().is_empty() || shares;
+        if !waits && !self.noise.borrow().has_kept_back() {
             self.set_ticks(false);
         }
     }
@@ -510,4 +573,19 @@ fn listening(queue: Listener) -> String {
 /// Unix seconds of Unix milliseconds.
 fn seconds(ms: u64) -> u32 {
     u32::try_from(ms / 1000).unwrap_or(u32::MAX)
+}
+
+/// Who this process is, among replicas: the same for all its workers. `None` if the store cannot be read
+/// or written, or if there is none yet and none is given.
+fn replica_id(store: &impl Store, random: Option<[u8; 16]>) -> Option<[u8; 16]> {
+    const NAME: &str = "wecom/v1/replica";
+    let (known, number) = store.get(NAME);
+    let id = match known {
+        Some(known) => known,
+        None => {
+            store.set(NAME, &random?, number); // or another worker did just now
+            store.get(NAME).0?
+        }
+    };
+    id.try_into().ok()
 }

@@ -165,6 +165,10 @@ impl Host for ModelHost {
                 Count::ClientLeft { endpoint } => (format!("{} clients left", endpoint.name()), 1),
                 Count::CopyWaits => ("copies waiting".to_owned(), 1),
                 Count::CopyWaitsNoMore => ("copies waiting".to_owned(), -1),
+                Count::Exchanged { what, .. } => (format!("redis {}", what.name()), 1),
+                Count::DecidedLocally { endpoint } => (format!("{} decided locally", endpoint.name()), 1),
+                Count::RepeatsWaiting(change) => ("repeats waiting".to_owned(), change),
+                Count::SettlementDropped => ("settlements dropped".to_owned(), 1),
             };
             *state.counts.entry(what).or_default() += by;
         });

@@ -135,6 +135,11 @@ impl Fields {
         }
     }
 
+    /// A secret that may be left out.
+    pub(super) fn optional_secret(&mut self, field: &str, env: Env<'_>) -> Result<Option<Secret>, ConfigError> {
+        if self.left.contains_key(field) { self.secret(field, env).map(Some) } else { Ok(None) }
+    }
+
     fn list(&mut self, field: &str) -> Result<Vec<Value>, ConfigError> {
         match self.left.remove(field) {
             None => Ok(Vec::new()),

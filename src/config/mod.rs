@@ -6,6 +6,7 @@
 
 mod fields;
 mod headers;
+mod redis;
 mod secret;
 
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use self::fields::Fields;
 pub use self::headers::Header;
+pub use self::redis::{OnError, Redis};
 pub use self::secret::Secret;
 use crate::wecom::callback::EventType;
 use crate::wecom::credential::{Credential, EncodingAesKey, Token};
@@ -43,6 +45,14 @@ pub mod limits {
     pub const CAPACITY: RangeInclusive<u64> = 1..=1_048_576;
     /// Default of `dedup.capacity`.
     pub const CAPACITY_DEFAULT: u64 = 65_536;
+    /// `dedup.redis.timeout_ms`: two exchanges and a call must fit into what WeCom waits.
+    pub const REDIS_TIMEOUT_MS: RangeInclusive<u64> = 1..=1000;
+    /// Default of `dedup.redis.timeout_ms`.
+    pub const REDIS_TIMEOUT_MS_DEFAULT: u64 = 100;
+    /// Default of `dedup.redis.key_prefix`.
+    pub const KEY_PREFIX_DEFAULT: &str = "wecom:";
+    /// Length of `dedup.redis.secret`, in bytes.
+    pub const RECORD_SECRET_LEN: RangeInclusive<usize> = 32..=128;
     /// `max_body_bytes`.
     pub const MAX_BODY_BYTES: RangeInclusive<u64> = 1..=16_777_216;
     /// Default of `max_body_bytes`.
@@ -156,10 +166,11 @@ impl Upstream {
 }
 
 /// The record of duplicates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dedup {
     ttl_seconds: u32,
     capacity: u32,
+    redis: Option<Redis>,
 }
 
 impl Dedup {
@@ -171,6 +182,11 @@ impl Dedup {
     /// How many records live at a time.
     pub fn capacity(&self) -> u32 {
         self.capacity
+    }
+
+    /// The record shared by all replicas, if there is one.
+    pub fn redis(&self) -> Option<&Redis> {
+        self.redis.as_ref()
     }
 }
 
@@ -204,8 +220,8 @@ impl Config {
     }
 
     /// The record of duplicates.
-    pub fn dedup(&self) -> Dedup {
-        self.dedup
+    pub fn dedup(&self) -> &Dedup {
+        &self.dedup
     }
 
     /// Largest request body, in bytes.
@@ -244,7 +260,7 @@ fn config(top: &mut Fields, env: Env<'_>) -> Result<Config, ConfigError> {
         Some("number") => TimestampForm::Number,
         Some(_) => return Err(top.wrong("reply_timestamp", "must be string or number")),
     };
-    let dedup = dedup(&mut top.object("dedup")?.unwrap_or_default(), freshness_seconds)?;
+    let dedup = dedup(&mut top.object("dedup")?.unwrap_or_default(), freshness_seconds, env)?;
     let mut endpoints: Vec<Rc<Endpoint>> = Vec::new();
     for (index, mut fields) in top.objects("endpoints")?.into_iter().enumerate() {
         let endpoint = endpoint(index, &mut fields, env)?;
@@ -258,7 +274,7 @@ fn config(top: &mut Fields, env: Env<'_>) -> Result<Config, ConfigError> {
     Ok(Config { endpoints, freshness_seconds, dedup, max_body_bytes, reply_timestamp })
 }
 
-fn dedup(fields: &mut Fields, freshness: u64) -> Result<Dedup, ConfigError> {
+fn dedup(fields: &mut Fields, freshness: u64, env: Env<'_>) -> Result<Dedup, ConfigError> {
     let twice = freshness.saturating_mul(2);
     let default = twice.saturating_add(limits::TTL_MARGIN_SECONDS);
     let ttl = fields.number("ttl_seconds", &(0..=limits::TTL_SECONDS_MAX), default)?;
@@ -268,11 +284,10 @@ fn dedup(fields: &mut Fields, freshness: u64) -> Result<Dedup, ConfigError> {
         return Err(fields.wrong("ttl_seconds", &reason));
     }
     let capacity = fields.number("capacity", &limits::CAPACITY, limits::CAPACITY_DEFAULT)?;
-    if fields.object("redis")?.is_some() {
-        return Err(fields.wrong("redis", "is not supported by this version"));
-    }
+    let redis = fields.object("redis")?.map(|mut fields| redis::parse(&mut fields, env)).transpose()?;
     fields.finish()?;
     Ok(Dedup {
+        redis,
         ttl_seconds: u32::try_from(ttl).unwrap_or(u32::MAX),
         capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
     })

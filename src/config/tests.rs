@@ -9,6 +9,8 @@ use super::*;
 
 const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
 
+const RECORD_SECRET: &str = "thirty-two-characters-and-a-few-more";
+
 fn minimal() -> Value {
     json!({"endpoints": [{
         "path": "/suite/receive",
@@ -35,7 +37,10 @@ fn full() -> Value {
             "events": {"cluster": "backend", "path": "/events", "timeout_ms": 1},
         }],
         "freshness_seconds": 0,
-        "dedup": {"ttl_seconds": 1, "capacity": 1},
+        "dedup": {"ttl_seconds": 1, "capacity": 1, "redis": {
+            "cluster": "record", "secret": RECORD_SECRET, "password": {"env": "WECOM_TOKEN"},
+            "timeout_ms": 1000, "key_prefix": "lock:", "on_error": "local",
+        }},
         "max_body_bytes": 1,
         "reply_timestamp": "number",
     })
@@ -74,7 +79,7 @@ fn with(pointer: &str, value: Value) -> Value {
 fn the_smallest_configuration_has_the_documented_defaults() {
     let config = parse(&minimal()).unwrap();
     assert_eq!(config.freshness_seconds, 600);
-    assert_eq!(config.dedup, Dedup { ttl_seconds: 1260, capacity: 65_536 });
+    assert_eq!(config.dedup, Dedup { ttl_seconds: 1260, capacity: 65_536, redis: None });
     assert_eq!(config.max_body_bytes, 65_536);
     assert_eq!(config.reply_timestamp, TimestampForm::String);
     let endpoint = &config.endpoints[0];
@@ -109,7 +114,11 @@ fn every_field_is_read() {
     assert_eq!(headers, [("authorization", "QDG6eK"), ("x-from", "the edge")]);
     assert_eq!(endpoint.events.headers, []);
     assert!(!format!("{config:?}").contains("QDG6eK"), "a secret shows");
-    assert_eq!(config.dedup, Dedup { ttl_seconds: 1, capacity: 1 });
+    assert_eq!((config.dedup.ttl_seconds, config.dedup.capacity), (1, 1));
+    let redis = config.dedup.redis().unwrap();
+    assert_eq!((redis.cluster(), redis.secret().expose(), redis.previous_secret()), ("record", RECORD_SECRET, None));
+    assert_eq!((redis.username().map(Secret::expose), redis.password().map(Secret::expose)), (None, Some("QDG6eK")));
+    assert_eq!((redis.timeout_ms(), redis.key_prefix(), redis.on_error()), (1000, "lock:", OnError::Local));
     assert_eq!(config.reply_timestamp, TimestampForm::Number);
 }
 
@@ -191,7 +200,17 @@ fn a_refusal_names_the_field() {
         ("/freshness_seconds", json!(1), "dedup.ttl_seconds: must be at least 2 x freshness_seconds + 1, which is 3"),
         ("/dedup/ttl_seconds", json!(0), "dedup.ttl_seconds: must be at least"),
         ("/dedup/capacity", json!(0), "dedup.capacity: must be a whole number from 1 to 1048576"),
-        ("/dedup/redis", json!({"cluster": "webdis"}), "dedup.redis: is not supported by this version"),
+        ("/dedup/redis", json!({"cluster": "record"}), "dedup.redis.secret: is missing"),
+        ("/dedup/redis/cluster", json!(""), "dedup.redis.cluster: must not be empty"),
+        ("/dedup/redis/secret", json!("short"), "dedup.redis.secret: must be 32 to 128 printable ASCII"),
+        ("/dedup/redis/secret", json!("x".repeat(129)), "dedup.redis.secret: must be 32 to 128 printable ASCII"),
+        ("/dedup/redis/secret", json!(format!("{RECORD_SECRET} ")), "dedup.redis.secret: must be 32 to 128 printable"),
+        ("/dedup/redis/previous_secret", json!("short"), "dedup.redis.previous_secret: must be 32 to 128 printable"),
+        ("/dedup/redis/password", json!(""), "dedup.redis.password: must not be empty"),
+        ("/dedup/redis/timeout_ms", json!(1001), "dedup.redis.timeout_ms: must be a whole number from 1 to 1000"),
+        ("/dedup/redis/key_prefix", json!("a b"), "dedup.redis.key_prefix: must be printable ASCII without blanks"),
+        ("/dedup/redis/on_error", json!("open"), "dedup.redis.on_error: must be refuse or local"),
+        ("/dedup/redis/typo", json!(1), "dedup.redis.typo: unknown field"),
         ("/max_body_bytes", json!(0), "max_body_bytes: must be a whole number from 1 to"),
         ("/reply_timestamp", json!("text"), "reply_timestamp: must be string or number"),
     ] {
@@ -202,6 +221,12 @@ fn a_refusal_names_the_field() {
     let again = twice["endpoints"][0].clone();
     twice["endpoints"].as_array_mut().unwrap().push(again);
     assert_eq!(refusal(&twice), "endpoints[1].path: is also the path of endpoints[0]");
+    let nameless = json!({"cluster": "record", "secret": RECORD_SECRET, "username": "me"});
+    assert!(refusal(&with("/dedup/redis", nameless)).starts_with("dedup.redis.password: is missing"));
+    let defaults = parse(&with("/dedup/redis", json!({"cluster": "record", "secret": RECORD_SECRET}))).unwrap();
+    let redis = defaults.dedup.redis().unwrap();
+    assert_eq!((redis.timeout_ms(), redis.key_prefix(), redis.on_error()), (100, "wecom:", OnError::Refuse));
+    assert!(!format!("{defaults:?}").contains(RECORD_SECRET), "a secret shows");
     let mut bare = full();
     bare["endpoints"][0].as_object_mut().unwrap().remove("decision");
     assert!(refusal(&bare).starts_with("endpoints[0].decision: is missing"));
@@ -262,6 +287,9 @@ fn no_refusal_shows_a_value() {
         "/freshness_seconds",
         "/dedup",
         "/dedup/capacity",
+        "/dedup/redis",
+        "/dedup/redis/secret",
+        "/dedup/redis/password",
         "/max_body_bytes",
     ] {
         for text in &texts {
@@ -354,6 +382,12 @@ fn the_schema_agrees() {
         ("/dedup/typo", json!(1)),
         ("/dedup/capacity", json!(0)),
         ("/dedup/ttl_seconds", json!(0)),
+        ("/dedup/redis", json!({"cluster": "record"})),
+        ("/dedup/redis/typo", json!(1)),
+        ("/dedup/redis/secret", json!("short")),
+        ("/dedup/redis/timeout_ms", json!(0)),
+        ("/dedup/redis/key_prefix", json!("a b")),
+        ("/dedup/redis/on_error", json!("open")),
         ("/max_body_bytes", json!(0)),
         ("/reply_timestamp", json!("text")),
     ] {

@@ -9,6 +9,8 @@
 //! between, the round is repeated, [`MAX_ROUNDS`] times at most; running out fails closed.
 
 pub mod record;
+pub mod resp;
+pub mod shared;
 pub mod table;
 
 use std::hash::Hasher;

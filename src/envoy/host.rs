@@ -22,16 +22,21 @@ use crate::report::Report;
 /// How often deadlines are looked at while there are any. Calls have timers of their own.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same where another replica's verdict may be waited for: there is no other word of it.
+const TICK_WITH_REPLICAS: Duration = Duration::from_millis(25);
+
 /// Envoy, as one configuration on one worker sees it.
 pub(super) struct Envoy {
     root: u32,
+    tick: Duration,
     metrics: Metrics,
 }
 
 impl Envoy {
     /// For the root context of that number. Defines the metrics of its configuration.
     pub(super) fn new(root: u32, config: &Config) -> Self {
-        Self { root, metrics: Metrics::define(config) }
+        let tick = if config.dedup().redis().is_some() { TICK_WITH_REPLICAS } else { TICK };
+        Self { root, tick, metrics: Metrics::define(config) }
     }
 }
 
@@ -91,7 +96,7 @@ impl Host for Envoy {
 
     fn tick(&self, on: bool) {
         // The timer is the root's, whichever of its contexts asks.
-        if hostcalls::set_tick_period(if on { TICK } else { Duration::ZERO }).is_err() {
+        if hostcalls::set_tick_period(if on { self.tick } else { Duration::ZERO }).is_err() {
             log::error!("Envoy refused the tick period");
         }
     }

@@ -6,7 +6,7 @@
 
 use super::host;
 use crate::config::Config;
-use crate::host::Count;
+use crate::host::{Count, Exchanged};
 use crate::outcome::Outcome;
 use crate::wecom::callback::EventType;
 use crate::wecom::verdict::ERRCODES;
@@ -15,6 +15,15 @@ use crate::wecom::verdict::ERRCODES;
 pub(super) struct Metrics {
     endpoints: Vec<OfEndpoint>,
     waiting: Option<u32>,
+    /// Only where there is a shared record.
+    redis: Option<OfRedis>,
+}
+
+struct OfRedis {
+    exchanges: Vec<(Exchanged, u32)>,
+    duration: Option<u32>,
+    repeats_waiting: Option<u32>,
+    dropped: Option<u32>,
 }
 
 struct OfEndpoint {
@@ -22,13 +31,17 @@ struct OfEndpoint {
     durations: Vec<(EventType, u32)>,
     verdicts: Vec<(Option<u32>, u32)>,
     clients_left: Option<u32>,
+    decided_locally: Option<u32>,
 }
 
 impl Metrics {
     /// Defines everything that this configuration can count.
     pub(super) fn define(config: &Config) -> Self {
         Self {
-            endpoints: config.endpoints().iter().map(|endpoint| OfEndpoint::define(endpoint.name())).collect(),
+            endpoints: (config.endpoints().iter())
+                .map(|endpoint| OfEndpoint::define(endpoint.name(), config.dedup().redis().is_some()))
+                .collect(),
+            redis: config.dedup().redis().map(|_| OfRedis::define()),
             waiting: host::gauge("wecom.duplicates_waiting"),
         }
     }
@@ -62,6 +75,31 @@ impl Metrics {
             }
             Count::CopyWaits => self.add_waiting(1),
             Count::CopyWaitsNoMore => self.add_waiting(-1),
+            Count::Exchanged { what, elapsed_ms } => {
+                let Some(redis) = &self.redis else { return };
+                if let Some((_, id)) = redis.exchanges.iter().find(|(known, _)| *known == what) {
+                    host::add(*id, 1);
+                }
+                if let Some(id) = redis.duration {
+                    host::record(id, elapsed_ms);
+                }
+            }
+            Count::DecidedLocally { endpoint } => {
+                let of_endpoint = self.endpoints.get(endpoint.index());
+                if let Some(id) = of_endpoint.and_then(|of_endpoint| of_endpoint.decided_locally) {
+                    host::add(id, 1);
+                }
+            }
+            Count::RepeatsWaiting(change) => {
+                if let Some(id) = self.redis.as_ref().and_then(|redis| redis.repeats_waiting) {
+                    host::add(id, change);
+                }
+            }
+            Count::SettlementDropped => {
+                if let Some(id) = self.redis.as_ref().and_then(|redis| redis.dropped) {
+                    host::add(id, 1);
+                }
+            }
         }
     }
 
@@ -74,13 +112,31 @@ impl Metrics {
     }
 }
 
+impl OfRedis {
+    fn define() -> Self {
+        let exchanges = Exchanged::ALL.into_iter().filter_map(|what| {
+            let id = host::counter(&format!("wecom.result={}.record_exchanges_total", what.name()))?;
+            Some((what, id))
+        });
+        Self {
+            exchanges: exchanges.collect(),
+            duration: host::histogram("wecom.record_duration_ms"),
+            repeats_waiting: host::gauge("wecom.record_repeats_waiting"),
+            dropped: host::counter("wecom.record_settlements_dropped_total"),
+        }
+    }
+}
+
 impl OfEndpoint {
-    fn define(name: &str) -> Self {
+    fn define(name: &str, with_redis: bool) -> Self {
+        let decided_locally =
+            with_redis.then(|| host::counter(&format!("wecom.endpoint={name}.decided_locally_total")));
         let mut of_endpoint = Self {
             callbacks: Vec::new(),
             durations: Vec::new(),
             verdicts: Vec::new(),
             clients_left: host::counter(&format!("wecom.endpoint={name}.clients_left_total")),
+            decided_locally: decided_locally.flatten(),
         };
         for (event, label) in EventType::ALL {
             for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.applies_to(event)) {
