@@ -41,7 +41,7 @@ impl Host for ModelHost {
         self.called("random", |state| {
             let fails = fails(&mut state.troubles.random);
             state.random_failures += usize::from(fails);
-            (!fails).then_some([3; N])
+            (!fails).then(|| std::array::from_fn(|_| state.random.u8(..)))
         })
     }
 
@@ -57,7 +57,7 @@ impl Host for ModelHost {
             }
             let id = CallId(state.next_call);
             state.next_call += 4; // as Envoy: unique, not consecutive
-            state.calls_made += 1;
+            *state.calls_made.entry(request.cluster.to_owned()).or_default() += 1;
             let call = Call {
                 worker: self.worker,
                 cluster: request.cluster.to_owned(),

@@ -8,6 +8,7 @@
 //! request's own callback, a second answer, an answer to a client that has left.
 
 mod host;
+pub mod redis;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -85,6 +86,7 @@ pub struct Finished {
 
 struct State {
     now_ms: u64,
+    random: fastrand::Rng,
     troubles: Troubles,
     /// Whether a request's end is told while it is being answered, and not after that.
     ends_at_once: bool,
@@ -105,8 +107,8 @@ struct State {
     next_stream: u32,
     calls: BTreeMap<CallId, Call>,
     next_call: u32,
-    /// All calls that were ever made.
-    calls_made: usize,
+    /// How many calls were ever made, by cluster.
+    calls_made: BTreeMap<String, usize>,
     finished: Vec<Finished>,
     /// Requests that must not be answered: answered, or their clients have left.
     silent: BTreeSet<StreamId>,
@@ -130,8 +132,14 @@ struct Request {
 impl Process {
     /// A process without workers at that time, in Unix milliseconds.
     pub fn new(now_ms: u64) -> Self {
+        Self::with_seed(now_ms, 0)
+    }
+
+    /// One whose random numbers begin with that seed: another process needs others.
+    pub fn with_seed(now_ms: u64, seed: u64) -> Self {
         Self(Rc::new(RefCell::new(State {
             now_ms,
+            random: fastrand::Rng::with_seed(seed),
             troubles: Troubles::default(),
             ends_at_once: false,
             values: HashMap::new(),
@@ -147,7 +155,7 @@ impl Process {
             next_stream: 1,
             calls: BTreeMap::new(),
             next_call: 1,
-            calls_made: 0,
+            calls_made: BTreeMap::new(),
             finished: Vec::new(),
             silent: BTreeSet::new(),
             in_root: false,
@@ -228,6 +236,11 @@ impl Process {
     /// Whether a worker whose configuration was replaced has said that it may go.
     pub fn has_retired(&self, worker: WorkerId) -> bool {
         self.0.borrow().retired.contains(&worker)
+    }
+
+    /// Whether a worker is there: neither killed nor gone with its configuration.
+    pub fn is_running(&self, worker: WorkerId) -> bool {
+        self.worker(worker).is_some()
     }
 
     /// Whether a worker has asked for ticks.
@@ -320,6 +333,20 @@ impl Process {
         self.bury();
     }
 
+    /// An exchange over raw TCP ends: with what came until the other side closed the connection; or
+    /// without, as it took too long or was reset, and what had come is lost.
+    pub fn end_exchange(&self, id: CallId, answer: Option<&[u8]>) {
+        let connected = [(":status".to_owned(), b"200".to_vec())];
+        self.end_call(id, answer.map(|answer| Response::new(&connected, answer)));
+    }
+
+    /// An exchange over raw TCP ends, as nobody took the connection.
+    pub fn refuse_exchange(&self, id: CallId) {
+        let refused = [(":status".to_owned(), b"503".to_vec()), ("content-type".to_owned(), b"text/plain".to_vec())];
+        let body = b"upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+        self.end_call(id, Some(Response::new(&refused, body)));
+    }
+
     /// A call is cancelled: its end is never told.
     pub fn cancel_call(&self, id: CallId) {
         self.0.borrow_mut().calls.remove(&id);
@@ -389,7 +416,17 @@ impl Process {
 
     /// How many calls were ever made.
     pub fn calls_made(&self) -> usize {
-        self.0.borrow().calls_made
+        self.0.borrow().calls_made.values().sum()
+    }
+
+    /// The calls to a cluster that have not ended.
+    pub fn calls_to(&self, cluster: &str) -> Vec<(CallId, Call)> {
+        self.calls().into_iter().filter(|(_, call)| call.cluster == cluster).collect()
+    }
+
+    /// How many calls were ever made to a cluster.
+    pub fn calls_made_to(&self, cluster: &str) -> usize {
+        self.0.borrow().calls_made.get(cluster).copied().unwrap_or(0)
     }
 
     /// What has finished since this was last asked, in order.
