@@ -8,6 +8,7 @@ mod calls;
 mod copies;
 mod every_order;
 mod freshness;
+mod replicas;
 mod troubles;
 
 use std::cell::RefCell;
@@ -43,7 +44,10 @@ impl Edge {
     }
 
     fn without_workers() -> Self {
-        let process = Process::new(unix_now() * 1000);
+        Self::of(Process::new(unix_now() * 1000))
+    }
+
+    fn of(process: Process) -> Self {
         Self { process, account: Account::demo(), finished: RefCell::default() }
     }
 
