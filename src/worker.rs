@@ -301,7 +301,9 @@ impl<H: Host> Worker<H> {
         if woken {
             self.jobs.borrow_mut().push_back(call);
         } else {
-            let conclusion = call.job.not_handed_over();
+            let mut conclusion = call.job.not_handed_over();
+            // Other replicas know nothing of it, and may be asked next.
+            conclusion.is_kept &= !matches!(call.share, Share::ToClaim(..));
             self.record_and_tell(call, conclusion);
         }
     }

@@ -1237,6 +1237,22 @@ fn what_one_secret_sealed_another_opens_while_it_is_rotated() {
 }
 
 #[test]
+fn a_call_that_was_never_handed_over_claims_nothing_anywhere() {
+    let fleet = Fleet::new();
+    let edge = &fleet.replicas[0];
+    let request = edge.seal(bind());
+    edge.process.trouble(|troubles| troubles.sends = 1);
+    let id = edge.arrive(0, &request);
+    edge.verdict(id, 7, "upstream_unreachable");
+    assert!(edge.process.calls().is_empty());
+    let other = fleet.claimed(1, &request);
+    fleet.decides(1, 0);
+    fleet.answered(1);
+    fleet.verdict(1, other, 0, "bound");
+    fleet.all_say(&request, 0);
+}
+
+#[test]
 fn without_a_shared_record_nothing_is_asked_of_redis_and_an_idle_worker_does_not_tick() {
     let edge = Edge::new();
     assert!((0..2).all(|worker| !edge.process.is_ticking(worker)));
