@@ -85,6 +85,17 @@ pub enum Found {
     Settled(Reply),
 }
 
+/// What a settlement has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concluded {
+    /// It is written.
+    Written,
+    /// The record is another process's, or was settled otherwise.
+    Superseded,
+    /// It is still claimed, by this process: with this value it can be settled.
+    Orphan(Pending),
+}
+
 /// Why nothing is known of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Trouble {
@@ -236,15 +247,27 @@ impl Shared {
         }
     }
 
-    /// Whether a record now has the value that [`Shared::settle`] gave it.
+    /// What the answer to [`Shared::settle`] says of the record.
     ///
     /// # Errors
-    /// [`Trouble`] if that is not known.
-    pub fn is_settled(&self, settled: &Settled, answer: Option<Response<'_>>) -> Result<bool, Trouble> {
-        match self.replies(answer)?.as_slice() {
-            [Resp::Bulk(Some(value))] => Ok(*value == settled.0.as_slice()),
-            _ => Err(Trouble::Unreadable),
+    /// [`Trouble`] if it says nothing.
+    pub fn concluded(
+        &self,
+        name: &Name,
+        settled: &Settled,
+        answer: Option<Response<'_>>,
+    ) -> Result<Concluded, Trouble> {
+        let value = match self.replies(answer)?.as_slice() {
+            [Resp::Bulk(Some(value))] => *value,
+            _ => return Err(Trouble::Unreadable),
+        };
+        if *value == *settled.0 {
+            return Ok(Concluded::Written);
         }
+        Ok(match self.read(name, value)? {
+            Found::Orphan(pending) => Concluded::Orphan(pending),
+            _ => Concluded::Superseded,
+        })
     }
 
     /// Whether an answer is one of Redis's at all: to [`Shared::ping`], or [`Shared::release`].

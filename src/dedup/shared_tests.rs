@@ -165,9 +165,16 @@ fn a_settlement_is_believed_if_it_is_read_back() {
     let a = shared(1);
     let name = a.name(b"n");
     let settled = a.settled(&name, &Reply::Failed, [9; 16]);
-    let told = |answer: &[u8]| a.is_settled(&settled, Some(Response::new(&headers(), answer)));
-    assert_eq!(told(&bulk(Some(&settled.0))), Ok(true));
-    assert_eq!(told(&bulk(Some(b"other"))), Ok(false));
+    let told = |answer: &[u8]| a.concluded(&name, &settled, Some(Response::new(&headers(), answer)));
+    assert_eq!(told(&bulk(Some(&settled.0))), Ok(Concluded::Written));
+    let (own, others) = (a.pending(&name, [5; 16]), shared(2).pending(&name, [5; 16]));
+    assert_eq!(told(&bulk(Some(&own.0))), Ok(Concluded::Orphan(own)), "it was not written");
+    assert_eq!(told(&bulk(Some(&others.0))), Ok(Concluded::Superseded));
+    let otherwise = shared(2).settled(&name, &Reply::Failed, [8; 16]);
+    assert_eq!(told(&bulk(Some(&otherwise.0))), Ok(Concluded::Superseded));
+    // Such as the answer to a question about another record.
+    let elsewhere = a.settled(&a.name(b"m"), &Reply::Failed, [9; 16]);
+    assert_eq!(told(&bulk(Some(&elsewhere.0))), Err(Trouble::Forged));
     assert_eq!(told(&bulk(None)), Err(Trouble::Unreadable));
     assert_eq!(told(b"+OK\r\n"), Err(Trouble::Unreadable));
 }

@@ -11,7 +11,8 @@
 //! Only who is first in this process's own table claims here, so of each record a process drives one
 //! life at a time.
 
-use crate::dedup::shared::{Found, Name, Nonce, Pending, Settled, Shared, Trouble};
+use crate::callout::Response;
+use crate::dedup::shared::{Concluded, Found, Name, Nonce, Pending, Settled, Shared, Trouble};
 use crate::reply::Reply;
 use zeroize::Zeroizing;
 
@@ -164,9 +165,15 @@ impl Settlement {
         shared.settle(&self.held.name, &self.held.pending, &self.settled)
     }
 
-    /// The value that the record is to have.
-    pub(super) fn settled(&self) -> &Settled {
-        &self.settled
+    /// What an answer says of it.
+    pub(super) fn concluded(&self, shared: &Shared, answer: Option<Response<'_>>) -> Result<Concluded, Trouble> {
+        shared.concluded(&self.held.name, &self.settled, answer)
+    }
+
+    /// The same, of a record that has this value while its claim holds.
+    pub(super) fn of(mut self, pending: Pending) -> Self {
+        self.held.pending = pending;
+        self
     }
 
     /// When to try again after a failure, and the settlement; `None` if it was tried long enough.

@@ -16,7 +16,7 @@ use super::life::{self, Held, Settlement, Step};
 use super::{Call, InProgress, Worker};
 use crate::callout::{Conclusion, Response, UpstreamRequest};
 use crate::config::{OnError, Redis};
-use crate::dedup::shared::{Found, Name, Shared, Trouble};
+use crate::dedup::shared::{Concluded, Found, Name, Shared, Trouble};
 use crate::dedup::{Listener, RecordKey};
 use crate::host::{Count, Exchanged, Host, StreamId};
 use crate::outcome::Outcome;
@@ -206,11 +206,12 @@ impl<H: Host> Worker<H> {
                 self.take_step(sharing, call, step);
             }
             What::Settlement(settlement, announcement) => {
-                let settled = end.and_then(|answer| sharing.shared.is_settled(settlement.settled(), answer));
-                let result = settled.as_ref().map(|own| if *own { Exchanged::Written } else { Exchanged::Superseded });
-                self.note(sharing, began_ms, result);
-                if settled.is_err() {
-                    self.settle_later(sharing, settlement);
+                let concluded = end.and_then(|answer| settlement.concluded(&sharing.shared, answer));
+                self.note(sharing, began_ms, concluded.as_ref().map(concluded_as));
+                match concluded {
+                    Ok(Concluded::Written | Concluded::Superseded) => {}
+                    Ok(Concluded::Orphan(pending)) => self.settle_later(sharing, settlement.of(pending)),
+                    Err(_) => self.settle_later(sharing, settlement),
                 }
                 if let Some(announcement) = announcement {
                     self.announce(announcement);
@@ -309,6 +310,14 @@ impl<H: Host> Worker<H> {
         let digest = sharing.shared.digest(&sharing.cluster);
         let (known, number) = self.host.get(GREETED);
         known.as_deref() != Some(digest.as_slice()) && self.host.set(GREETED, &digest, number)
+    }
+}
+
+fn concluded_as(concluded: &Concluded) -> Exchanged {
+    match concluded {
+        Concluded::Written => Exchanged::Written,
+        Concluded::Superseded => Exchanged::Superseded,
+        Concluded::Orphan(_) => Exchanged::Orphan,
     }
 }
 

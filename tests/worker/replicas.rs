@@ -1253,6 +1253,51 @@ fn a_call_that_was_never_handed_over_claims_nothing_anywhere() {
 }
 
 #[test]
+fn who_decides_alone_after_an_adoption_that_failed_settles_it_later() {
+    let fleet = Fleet::with(local);
+    let request = fleet.replicas[0].seal(unbind());
+    let backend = || fleet.replicas[0].process.calls_to("backend").remove(0).0;
+    fleet.arrive(0, &request);
+    fleet.answer_lost(0); // an orphan; decided alone
+    fleet.replicas[0].process.end_call(backend(), None);
+    fleet.answered_with(0, None); // and not released
+    let again = fleet.claimed(0, &request);
+    fleet.answered_with(0, None); // the adoption
+    fleet.replicas[0].ends(backend(), "200", "success");
+    fleet.answered(0);
+    fleet.replicas[0].plain(again, 200, "delivered");
+    assert_eq!(fleet.exchanged(0, "orphan"), 2); // that of the first claim is still there
+    fleet.wait(200);
+    fleet.answered(0);
+    let copy = fleet.claimed(1, &request);
+    fleet.replicas[1].plain(copy, 200, "duplicate");
+    fleet.is_quiet();
+}
+
+#[test]
+fn a_settlement_that_hears_anothers_answer_is_repeated() {
+    let fleet = Fleet::new();
+    let request = fleet.replicas[0].seal(bind());
+    let first = fleet.claimed(0, &request);
+    let elsewhere = fleet.replicas[1].seal(bind().req_id("r2"));
+    fleet.claimed(1, &elsewhere);
+    // What looks at these records say before the settlement comes: pending, and another's.
+    let looks = fleet.redis.keys().into_iter().map(|key| fleet.redis.value(&key).unwrap());
+    let looks: Vec<_> =
+        looks.map(|value| [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n+OK\r\n"].concat()).collect();
+    fleet.decides(0, 4);
+    fleet.answered_with(0, Some(&looks[0]));
+    fleet.verdict(0, first, 4, "refused");
+    fleet.wait(200);
+    fleet.answered_with(0, Some(&looks[1]));
+    fleet.wait(400);
+    fleet.answered(0);
+    assert_eq!((fleet.exchanged(0, "orphan"), fleet.exchanged(0, "forged"), fleet.exchanged(0, "written")), (1, 1, 1));
+    let copy = fleet.claimed(1, &request);
+    fleet.verdict(1, copy, 4, "duplicate");
+}
+
+#[test]
 fn without_a_shared_record_nothing_is_asked_of_redis_and_an_idle_worker_does_not_tick() {
     let edge = Edge::new();
     assert!((0..2).all(|worker| !edge.process.is_ticking(worker)));
