@@ -9,6 +9,7 @@ mod copies;
 mod every_order;
 mod freshness;
 mod replicas;
+mod storm;
 mod troubles;
 
 use std::cell::RefCell;
