@@ -42,6 +42,9 @@ const LEAST_TTL_SECONDS: u32 = 5;
 const SWAP: &[u8] = b"local v=redis.call('GET',KEYS[1]) \
 if v==false or v==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'EX',ARGV[3]) return ARGV[2] end return v";
 
+/// Stands for no record.
+const GREETING: &[u8] = b"hello";
+
 /// Deletes a key if it is the argument.
 const DELETE: &[u8] = b"if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) end return 0";
 
@@ -177,7 +180,7 @@ impl Shared {
 
     /// Tells one configuration from another, to whoever is to greet Redis once under each.
     pub fn digest(&self, cluster: &str) -> [u8; CODE_LEN] {
-        code(mac(&self.keys.authentication).chain_update(cluster).chain_update(b"\0").chain_update(self.ping()))
+        code(mac(&self.keys.authentication).chain_update(cluster).chain_update(b"\0").chain_update(self.greeting()))
     }
 
     /// The key of a callback's name.
@@ -224,9 +227,17 @@ impl Shared {
         self.batch(&[&[b"EVAL", DELETE, b"1", name.0.as_bytes(), &pending.0]])
     }
 
-    /// Asks whether Redis is there, and takes the password.
-    pub fn ping(&self) -> Zeroizing<Vec<u8>> {
-        self.batch(&[&[b"PING"]])
+    /// Does once what claims, settlements and releases do, with a key of no callback's, so that whatever
+    /// is wrong (password, rights, memory, a read-only replica) is said before the first of them.
+    pub fn greeting(&self) -> Zeroizing<Vec<u8>> {
+        let key = format!("{}greeting", self.key_prefix);
+        let key = key.as_bytes();
+        let ttl = LEAST_TTL_SECONDS.to_string();
+        self.batch(&[
+            &[b"SET", key, GREETING, b"NX", b"EX", ttl.as_bytes()],
+            &[b"GET", key],
+            &[b"EVAL", DELETE, b"1", key, GREETING],
+        ])
     }
 
     /// What the answer to [`Shared::claim`], [`Shared::adopt`] or [`Shared::look`] says of the record.
@@ -270,7 +281,7 @@ impl Shared {
         })
     }
 
-    /// Whether an answer is one of Redis's at all: to [`Shared::ping`], or [`Shared::release`].
+    /// Whether an answer is one of Redis's at all: to [`Shared::greeting`], or [`Shared::release`].
     ///
     /// # Errors
     /// [`Trouble`] if it is not.

@@ -148,7 +148,7 @@ impl<H: Host> Worker<H> {
     pub(super) fn tick_shared(&self, now_ms: u64) {
         let Some(sharing) = &self.sharing else { return };
         if sharing.greets.take() && self.is_first_to_greet(sharing) {
-            let request = sharing.shared.ping();
+            let request = sharing.shared.greeting();
             self.ask(sharing, &request, What::Greeting);
         }
         loop {
