@@ -32,6 +32,7 @@ pub struct Setup {
     bootstrap: Bootstrap,
     account: Account,
     one_backend: bool,
+    backend: Option<Backend>,
 }
 
 impl Setup {
@@ -45,7 +46,7 @@ impl Setup {
 
     /// The same with another configuration, which must have the clusters `decision` and `backend`.
     pub fn of(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap, account: Account::demo(), one_backend: false }
+        Self { bootstrap, account: Account::demo(), one_backend: false, backend: None }
     }
 
     /// Gives Envoy the secrets of that account instead.
@@ -59,6 +60,13 @@ impl Setup {
     #[must_use]
     pub fn one_backend(mut self) -> Self {
         self.one_backend = true;
+        self
+    }
+
+    /// The same with a backend that runs already, and may serve several Envoys.
+    #[must_use]
+    pub fn served_by(mut self, backend: &Backend) -> Self {
+        self.backend = Some(backend.clone());
         self
     }
 
@@ -76,10 +84,19 @@ impl Setup {
     /// # Errors
     /// If a backend cannot be started, or as [`Envoy::start`].
     pub async fn start_with(self, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Result<Edge> {
-        let Self { bootstrap, account, one_backend } = self;
-        let decision = Backend::start().await.context("the decision endpoint")?;
-        let backend =
-            if one_backend { decision.clone() } else { Backend::start().await.context("the other backend")? };
+        let Self { bootstrap, account, one_backend, backend } = self;
+        let (decision, backend) = match backend {
+            Some(backend) => (backend.clone(), backend),
+            None => {
+                let decision = Backend::start().await.context("the decision endpoint")?;
+                let same = one_backend.then(|| decision.clone());
+                let backend = match same {
+                    Some(same) => same,
+                    None => Backend::start().await.context("the other backend")?,
+                };
+                (decision, backend)
+            }
+        };
         let bootstrap =
             bootstrap.cluster("decision", decision.port()).cluster("backend", backend.port()).account(&account);
         let envoy = Envoy::start(change(bootstrap)).await?;

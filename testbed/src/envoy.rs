@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::module;
+use crate::redis;
 use crate::waiting::until_some;
 use crate::wecom::{Account, Answer, Client};
 
@@ -73,6 +74,19 @@ impl Bootstrap {
             Self::from_yaml(&read("deploy/dynamic/envoy.yaml")?).context("deploy/dynamic/envoy.yaml")?;
         *hcm(&mut bootstrap.config).pointer_mut(source).with_context(|| format!("no {source}"))? = filter.into();
         Ok(bootstrap)
+    }
+
+    /// The repository's `deploy/replicas/envoy.yaml`, likewise, with the secrets of [`crate::redis`] in the
+    /// environment. Its cluster `record` is to be pointed at a Redis.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn replica() -> Result<Self> {
+        let file = "deploy/replicas/envoy.yaml";
+        Ok(Self::from_yaml(&read(file)?)
+            .context(file)?
+            .env("WECOM_RECORD_SECRET", redis::SECRET)
+            .env("WECOM_RECORD_PASSWORD", redis::PASSWORD))
     }
 
     /// The same with another file's text.
@@ -489,6 +503,16 @@ impl Envoy {
     /// The process that was started: Envoy itself with [`Launcher::Direct`], otherwise its parent func-e.
     pub fn process_id(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// Kills it, with everything that is in progress, and waits until its processes are gone.
+    ///
+    /// # Errors
+    /// If they do not go.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill();
+        ensure!(self.process.gone_within(STOP_LIMIT), "Envoy did not exit after SIGKILL");
+        Ok(())
     }
 
     /// Terminates it and waits until its processes are gone.

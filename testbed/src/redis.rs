@@ -7,10 +7,9 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use redis::{Client, Cmd, Connection, FromRedisValue};
+use anyhow::{Context, Result};
+use redis::{Client, Cmd, Connection, FromRedisValue, cmd};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -20,12 +19,14 @@ use tokio::task::JoinSet;
 
 use crate::backend::free_port;
 use crate::envoy::{path_from, repository};
-use crate::waiting::until;
+use crate::waiting::until_some;
 
 /// The user that [`Server::start`] makes: with the rights that the filter needs, and no more.
 pub const USER: &str = "wecom-edge";
 /// That user's password.
 pub const PASSWORD: &str = "of-the-record-0123456789";
+/// A secret that records are sealed with.
+pub const SECRET: &str = "record-secret-record-secret-record-0";
 /// That user's rights, as in docs/replicas.md.
 pub const RIGHTS: &str = "~wecom:* resetchannels -@all +get +set +del +eval +quit";
 
@@ -161,41 +162,50 @@ impl Server {
             .spawn()
             .context("redis-server: `make setup-redis` fetches it")?;
         self.process = Some(process);
-        let answers = async || self.connection().is_ok();
-        until("redis-server answered", answers).await.with_context(|| self.log())
+        let answers = until_some("redis-server answered", || self.connection().ok()).await;
+        answers.map(drop).with_context(|| self.log())
     }
 
-    /// Has it do a command, as a user who may do everything.
+    /// Has it do a command, as a user who may do everything. The words are parted by blanks.
     ///
     /// # Errors
     /// If it does not answer, or refuses.
-    pub fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+    pub fn run(&self, words: &str) -> Result<()> {
+        let mut words = words.split(' ');
+        let mut command = cmd(words.next().unwrap_or_default());
+        for word in words {
+            command.arg(word);
+        }
+        self.ask(&command)
+    }
+
+    fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         Ok(command.query(&mut self.connection()?)?)
     }
 
     /// The names of its records.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`Server::run`].
     pub fn names(&self) -> Result<Vec<String>> {
-        self.ask(redis::cmd("KEYS").arg("wecom:*"))
+        self.ask(cmd("KEYS").arg("wecom:*"))
     }
 
     /// The value of a record.
     ///
     /// # Errors
-    /// As [`Server::ask`], or if there is none.
+    /// As [`Server::run`], or if there is none.
     pub fn value(&self, name: &str) -> Result<Vec<u8>> {
-        let value: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(name))?;
+        let value: Option<Vec<u8>> = self.ask(cmd("GET").arg(name))?;
         value.with_context(|| format!("no record {name}"))
     }
 
     /// Puts a value in a record's place.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`Server::run`].
     pub fn put(&self, name: &str, value: &[u8]) -> Result<()> {
-        self.ask(redis::cmd("SET").arg(name).arg(value).arg("KEEPTTL"))
+        self.ask(cmd("SET").arg(name).arg(value).arg("KEEPTTL"))
     }
 
     fn connection(&self) -> Result<Connection> {
@@ -240,27 +250,35 @@ pub enum Passes {
     HalfAnAnswer,
 }
 
-/// A way to a server, for a fault that the two ends do not have. It ends when dropped.
+/// A way to a server, for a fault that the two ends do not have. It has a thread of its own, as what
+/// passes is in a hurry. It ends when dropped.
 #[derive(Debug)]
 pub struct Link {
     port: u16,
     passes: watch::Sender<Passes>,
-    _tasks: JoinSet<()>,
 }
 
 impl Link {
     /// Makes one to that port of the loopback address.
     ///
     /// # Errors
-    /// If no port is available.
-    pub async fn to(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    /// If no port is available, or no thread.
+    pub fn to(port: u16) -> Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
         let own = listener.local_addr()?.port();
-        ensure!(own != port, "a link to itself");
         let (passes, seen) = watch::channel(Passes::Whole);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Arc::new(seen)));
-        Ok(Self { port: own, passes, _tasks: tasks })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("link".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let mut ends = seen.clone();
+                tokio::select! {
+                    () = accept(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seen) => {}
+                    () = async { while ends.changed().await.is_ok() {} } => {}
+                }
+            });
+        })?;
+        Ok(Self { port: own, passes })
     }
 
     /// The port of this end.
@@ -268,19 +286,20 @@ impl Link {
         self.port
     }
 
-    /// What becomes of connections from now on, those that are open included.
+    /// What becomes of connections from now on. Those that are open are closed.
     pub fn set(&self, passes: Passes) {
         self.passes.send_replace(passes);
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, passes: Arc<watch::Receiver<Passes>>) {
+async fn accept(listener: std::net::TcpListener, to: SocketAddr, passes: watch::Receiver<Passes>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((connection, _)) => {
-                let mut passes = watch::Receiver::clone(&passes);
+                let mut passes = passes.clone();
                 connections.spawn(async move {
                     let now = *passes.borrow_and_update();
                     let changed = async move {
