@@ -26,7 +26,7 @@ struct Said {
     err: String,
 }
 
-/// Runs the command with both secrets set, except for the variables in `without`.
+/// Runs the command with all secrets set, except for the variables in `without`.
 fn check(arguments: &[&str], without: &[&str]) -> Said {
     check_reading("", arguments, without)
 }
@@ -40,6 +40,8 @@ fn check_reading(input: &str, arguments: &[&str], without: &[&str]) -> Said {
         .current_dir(repository())
         .env("WECOM_TOKEN", account.token())
         .env("WECOM_ENCODING_AES_KEY", account.encoding_aes_key())
+        .env("WECOM_RECORD_SECRET", testbed::redis::SECRET)
+        .env("WECOM_RECORD_PASSWORD", testbed::redis::PASSWORD)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -153,9 +155,9 @@ fn assert_lines(said: &Said, beginnings: &[&str]) {
 
 #[test]
 fn the_files_of_the_repository_are_accepted() {
-    let envoy = "envoy.yaml";
+    let (envoy, replicas) = ("envoy.yaml", "deploy/replicas/envoy.yaml");
     let dynamic = ["deploy/dynamic/envoy.yaml", "deploy/dynamic/filter.yaml"];
-    for files in [&[envoy][..], &dynamic[1..], &dynamic] {
+    for files in [&[envoy][..], &[replicas], &dynamic[1..], &dynamic] {
         let said = check(files, &[]);
         assert_eq!(said.code, 0, "{said:?}");
         for file in files {
