@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use wecom_callback_filter::config::{Config, limits};
+use wecom_callback_filter::config::{Config, OnError, limits};
 use wecom_callback_filter::wecom::callback::EventType;
 
 /// The rows of the README's table of fields: path and default, as written.
@@ -40,9 +40,8 @@ fn every_field_of_the_schema_stands_in_the_readme_and_none_else() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut expected = Vec::new();
     collect(&schema, &schema, "", &mut expected);
-    // Told in words: the upstream's fields once, and what this version refuses.
-    expected
-        .retain(|path| !path.starts_with("endpoints[].events.") && !path.starts_with("dedup.redis") && path != "dedup");
+    // Told in words: the upstream's fields, once.
+    expected.retain(|path| !path.starts_with("endpoints[].events.") && path != "dedup");
     expected.sort();
     assert_eq!(fields().into_keys().collect::<Vec<_>>(), expected);
 }
@@ -53,7 +52,7 @@ fn the_defaults_in_the_readme_are_those_of_the_code() {
     let config = json!({"endpoints": [{
         "path": "/A-b", "receive_ids": ["1"], "decision": {"cluster": "d"},
         "credentials": [{"token": "t", "encoding_aes_key": "a".repeat(43)}],
-    }]});
+    }], "dedup": {"redis": {"cluster": "record", "secret": "s".repeat(32)}}});
     let config = Config::parse(config.to_string().as_bytes(), &|_| None).unwrap();
     let endpoint = config.endpoints().first().unwrap();
     let decision = endpoint.upstream(EventType::Bind);
@@ -72,6 +71,17 @@ fn the_defaults_in_the_readme_are_those_of_the_code() {
         ("2 × `freshness_seconds` + 60", 2 * config.freshness_seconds() + limits::TTL_MARGIN_SECONDS)
     );
     assert_eq!(fields["dedup.capacity"], format!("`{}`", config.dedup().capacity()));
+    let redis = config.dedup().redis().unwrap();
+    assert_eq!(fields["dedup.redis.timeout_ms"], format!("`{}`", redis.timeout_ms()));
+    assert_eq!(fields["dedup.redis.key_prefix"], format!("`{}`", redis.key_prefix()));
+    assert_eq!((fields["dedup.redis.on_error"].as_str(), redis.on_error()), ("`refuse`", OnError::Refuse));
+    for (field, is_set) in [
+        ("previous_secret", redis.previous_secret().is_some()),
+        ("username", redis.username().is_some()),
+        ("password", redis.password().is_some()),
+    ] {
+        assert_eq!((fields[&format!("dedup.redis.{field}")].as_str(), is_set), ("none", false));
+    }
     assert_eq!(fields["max_body_bytes"], format!("`{}`", config.max_body_bytes()));
     assert_eq!(fields["reply_timestamp"], "`string`");
 }
