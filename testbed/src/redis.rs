@@ -200,6 +200,19 @@ impl Server {
         value.with_context(|| format!("no record {name}"))
     }
 
+    /// How many bytes of its memory a record takes.
+    ///
+    /// # Errors
+    /// As [`Server::run`], or if there is none.
+    pub fn memory_usage(&self, name: &str) -> Result<u64> {
+        self.ask(cmd("MEMORY").arg("USAGE").arg(name))
+    }
+
+    /// Its process, if it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Puts a value in a record's place.
     ///
     /// # Errors

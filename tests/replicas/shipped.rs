@@ -1,0 +1,80 @@
+//! The files of deploy/replicas.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use testbed::envoy::repository;
+
+fn yaml(file: &str) -> Value {
+    let text = fs::read_to_string(repository().join(file)).unwrap();
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn the_replicas_file_says_what_envoy_yaml_says_but_for_what_its_head_names() {
+    const LISTENER: &str = "/static_resources/listeners/0";
+    const CONFIG: &str = "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+    const MODULE: &str = "/vm_config/code/local/filename";
+    let (plain, mut replicas) = (yaml("envoy.yaml"), yaml("deploy/replicas/envoy.yaml"));
+    let as_in_plain = |value: &mut Value, path: &str, expected: Value| {
+        let there = value.pointer_mut(path).unwrap_or_else(|| panic!("no {path}"));
+        assert_eq!(*there, expected, "{path}");
+        *there = plain.pointer(path).unwrap_or_else(|| panic!("no {path} in envoy.yaml")).clone();
+    };
+
+    as_in_plain(&mut replicas, &format!("{LISTENER}/address/socket_address/address"), "0.0.0.0".into());
+    let config = format!("{LISTENER}{CONFIG}");
+    as_in_plain(&mut replicas, &format!("{config}{MODULE}"), "/etc/envoy/wecom_callback_filter.wasm".into());
+    let names = ["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY", "WECOM_RECORD_SECRET", "WECOM_RECORD_PASSWORD"];
+    as_in_plain(&mut replicas, &format!("{config}/vm_config/environment_variables/host_env_keys"), json!(names));
+    let address = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
+    for cluster in 0..2 {
+        as_in_plain(&mut replicas, &format!("/static_resources/clusters/{cluster}/{address}"), "backend".into());
+    }
+
+    let remove = |value: &mut Value, path: &str, name: &str| {
+        value.pointer_mut(path).and_then(Value::as_object_mut).and_then(|object| object.remove(name)).unwrap()
+    };
+    let dedup = remove(&mut replicas, &format!("{config}/configuration/value"), "dedup");
+    assert_eq!(dedup["redis"]["secret"], json!({ "env": "WECOM_RECORD_SECRET" }));
+    assert_eq!(dedup["redis"]["on_error"], "refuse");
+    let hops =
+        remove(&mut replicas, &format!("{LISTENER}/filter_chains/0/filters/0/typed_config"), "xff_num_trusted_hops");
+    assert_eq!(hops, 1);
+    let clusters = replicas.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut).unwrap();
+    assert_eq!(clusters.pop().unwrap()["name"], dedup["redis"]["cluster"]);
+    assert_eq!(replicas, plain, "everything else");
+}
+
+#[test]
+fn the_compose_file_starts_what_the_configurations_speak_of() {
+    let compose = yaml("deploy/replicas/compose.yaml");
+    let services = compose["services"].as_object().unwrap();
+    let (edge, balancer) = (yaml("deploy/replicas/envoy.yaml"), yaml("deploy/replicas/load_balancer.yaml"));
+    for config in [&edge, &balancer] {
+        for cluster in config["static_resources"]["clusters"].as_array().unwrap() {
+            let endpoints = cluster.pointer("/load_assignment/endpoints/0/lb_endpoints").unwrap().as_array().unwrap();
+            for endpoint in endpoints {
+                let address = endpoint.pointer("/endpoint/address/socket_address/address").unwrap().as_str().unwrap();
+                assert!(services.contains_key(address), "{} leads to {address}", cluster["name"]);
+            }
+        }
+    }
+    let redis = &services["redis"];
+    assert!(redis["command"].to_string().contains("noeviction"));
+    assert!(compose["configs"]["users"]["content"].as_str().unwrap().contains(testbed::redis::RIGHTS));
+    let plugin =
+        "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+    let names = edge.pointer(&format!("{plugin}/vm_config/environment_variables/host_env_keys")).unwrap();
+    let volumes = services["edge-1"]["volumes"].to_string();
+    for edge in ["edge-1", "edge-2"] {
+        let given = services[edge]["environment"].as_object().unwrap();
+        let given: Vec<_> = given.keys().map(String::as_str).collect();
+        let mut wanted: Vec<_> = names.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        wanted.sort_unstable();
+        assert_eq!(given, wanted, "{edge}");
+        assert!(services[edge]["ports"].is_null(), "{edge} speaks in clear, and to the load balancer only");
+    }
+    assert!(volumes.contains(":/etc/envoy/wecom_callback_filter.wasm:ro"), "{volumes}");
+    assert_eq!(services["load-balancer"]["ports"], json!(["127.0.0.1:10000:8080"]));
+}

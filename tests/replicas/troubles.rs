@@ -1,0 +1,92 @@
+//! Redis away, before a decision and after it.
+
+use testbed::backend::Behaviour;
+use testbed::redis::Passes;
+use testbed::waiting::until;
+
+use super::*;
+
+#[tokio::test]
+async fn without_redis_a_bind_is_refused_undelivered_and_its_copy_decided_once_redis_is_back() {
+    let _machine = MACHINE.read().await;
+    let Some(mut replicas) = Replicas::start().await else { return };
+    let event = Event::bind("sn-away");
+    replicas.redis.kill().unwrap();
+    let (refused, after) = timed_verdict(&replicas.one, &event).await;
+    assert_eq!(refused, 7);
+    assert!(after < Duration::from_millis(1500), "{after:?}");
+    assert_eq!(replicas.backend.count(), 0);
+    assert_eq!(replicas.one.ended("bind", "record_unavailable").await.unwrap(), 1);
+    replicas.redis.start_again().await.unwrap();
+    for edge in [&replicas.other, &replicas.one] {
+        assert_eq!(verdict(edge, &event).await, 0);
+    }
+    assert_eq!(replicas.backend.count(), 1);
+    replicas.end().await;
+}
+
+#[tokio::test]
+async fn alone_each_replica_decides_once() {
+    let _machine = MACHINE.read().await;
+    let Some(mut replicas) = Replicas::start_with(alone).await else { return };
+    let event = Event::bind("sn-alone");
+    replicas.redis.kill().unwrap();
+    for edge in [&replicas.one, &replicas.one, &replicas.other, &replicas.other] {
+        assert_eq!(verdict(edge, &event).await, 0);
+    }
+    assert_eq!(replicas.backend.count(), 2, "once for each replica: what on_error: local costs");
+    for edge in [&replicas.one, &replicas.other] {
+        let locally = edge.envoy.stat("wasmcustom.wecom.endpoint=lock.decided_locally_total").await;
+        assert_eq!(locally, Some(1));
+    }
+    replicas.redis.start_again().await.unwrap();
+    let written = async || repeats_waiting(&replicas.one).await + repeats_waiting(&replicas.other).await == 0;
+    until("the settlements were written", written).await.unwrap();
+    assert_eq!(replicas.redis.names().unwrap().len(), 1);
+    assert_eq!(replicas.backend.count(), 2);
+    replicas.end().await;
+}
+
+#[tokio::test]
+async fn a_verdict_that_redis_missed_is_told_at_once_and_written_later() {
+    let _machine = MACHINE.read().await;
+    let Some(replicas) = Replicas::start().await else { return };
+    replicas.backend.always(Behaviour::verdict(3).after(Duration::from_millis(400)));
+    let event = Event::bind("sn-missed");
+    let cut = async {
+        replicas.backend.wait_for(1).await.unwrap();
+        replicas.links[0].set(Passes::Nothing);
+    };
+    let (told, ()) = tokio::join!(verdict(&replicas.one, &event), cut);
+    assert_eq!(told, 3);
+    assert_eq!(repeats_waiting(&replicas.one).await, 1);
+    assert_eq!(verdict(&replicas.other, &event).await, 7, "it cannot know");
+    replicas.links[0].set(Passes::Whole);
+    until("it was written", async || repeats_waiting(&replicas.one).await == 0).await.unwrap();
+    until("it was written", async || exchanged(&replicas.one, "written").await == 1).await.unwrap();
+    assert_eq!(verdict(&replicas.other, &event).await, 3);
+    assert_eq!(replicas.backend.count(), 1);
+    replicas.end().await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_adopted_by_its_own_replica_alone() {
+    let _machine = MACHINE.read().await;
+    for passes in [Passes::Requests, Passes::HalfAnAnswer] {
+        let Some(replicas) = Replicas::start_with(patient).await else { return };
+        let greeted = async || exchanged(&replicas.one, "greeted").await == 1;
+        until("Redis was greeted", greeted).await.unwrap();
+        let event = Event::bind("sn-lost");
+        replicas.links[0].set(passes);
+        assert_eq!(verdict(&replicas.one, &event).await, 7, "{passes:?}");
+        replicas.links[0].set(Passes::Whole);
+        assert_eq!(replicas.redis.names().unwrap().len(), 1, "{passes:?}: it was claimed");
+        assert_eq!(verdict(&replicas.other, &event).await, 7, "{passes:?}: who claimed it may be at work");
+        assert_eq!(replicas.backend.count(), 0);
+        assert_eq!(verdict(&replicas.one, &event).await, 0, "{passes:?}: who claimed it can tell that nobody is");
+        assert_eq!(verdict(&replicas.other, &event).await, 0, "{passes:?}");
+        assert_eq!(exchanged(&replicas.one, "orphan").await, 1, "{passes:?}");
+        assert_eq!(replicas.backend.count(), 1, "{passes:?}");
+        replicas.end().await;
+    }
+}
