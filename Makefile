@@ -15,12 +15,12 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible run demo check-config test coverage fuzz check clean \
+.PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz check clean \
 	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
 	tools/build-module.sh release
@@ -38,6 +38,9 @@ run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-i
 
 demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
 	$(PROGRAMS) $(CARGO) run --quiet --example demo
+
+demo-replicas: build setup-envoy setup-func-e setup-redis ## The same with two Envoys and one Redis: copies, failures
+	$(PROGRAMS) $(CARGO) run --quiet --example demo_replicas
 
 # Secrets given by name are looked up in the environment, unless FLAGS=--env-optional. FILE=- is
 # standard input; FLAGS=--help lists what else there is.
