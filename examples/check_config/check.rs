@@ -97,6 +97,9 @@ impl Run<'_> {
         manager::check_buffers(around, plugin.max_body_bytes(), found);
         routes::check(around, &item, survey, &endpoints, found);
         clusters::check(&around.root, &endpoints, &filter.root.place, found);
+        if let Some(cluster) = plugin.record_cluster() {
+            clusters::check_record(&around.root, cluster, &filter.root.place, found);
+        }
         strip::check(&around.root, survey, &endpoints, found);
         labels::check(&around.root, found);
 

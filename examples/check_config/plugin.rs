@@ -88,6 +88,12 @@ impl Plugin {
         configured.unwrap_or(MAX_BODY_BYTES_DEFAULT)
     }
 
+    /// The cluster of the record that replicas share, if there is one.
+    pub(crate) fn record_cluster(&self) -> Option<&str> {
+        let redis = self.config.as_ref()?.dedup().redis()?;
+        self.is_given("dedup.redis.cluster").then(|| redis.cluster())
+    }
+
     /// Those endpoints whose path is right.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoints = self.config.iter().flat_map(|config| config.endpoints().iter().enumerate());
@@ -166,7 +172,13 @@ fn right_configuration(round: usize) -> Value {
         "credentials": [{ "token": "standin", "encoding_aes_key": "A".repeat(43) }],
         "decision": { "cluster": "stand-in" },
         "events": { "cluster": "stand-in" }
-    }] })
+    }], "dedup": { "redis": {
+        "cluster": "stand-in",
+        "secret": "A".repeat(32),
+        "previous_secret": "A".repeat(32),
+        "username": "stand-in",
+        "password": "stand-in"
+    } } })
 }
 
 /// The same field, of the first item of each list.

@@ -257,6 +257,10 @@ fn a_secret_that_is_not_set_is_an_error_unless_it_is_optional() {
     let path = file(&folder, "envoy.json", &good().config().to_string());
     let optional = check(&["--env-optional", &path], &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
     assert_eq!((optional.code, optional.err.as_str()), (0, ""));
+    let replica = "deploy/replicas/envoy.yaml";
+    let unset = ["WECOM_RECORD_SECRET", "WECOM_RECORD_PASSWORD"];
+    assert!(check(&[replica], &unset).err.contains("dedup.redis.secret: "));
+    assert_eq!(check(&["--env-optional", replica], &unset).code, 0);
 
     let with_header = good().edit_plugin_value(|value| {
         value["endpoints"][0]["decision"]["headers"] = json!({ "authorization": { "env": "WECOM_TOKEN" } });

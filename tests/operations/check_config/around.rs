@@ -140,6 +140,26 @@ fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
 }
 
 #[test]
+fn the_cluster_of_the_shared_record_is_one_of_raw_tcp() {
+    let there = testbed::envoy::repository().join("Cargo.toml");
+    let replica = || {
+        let bootstrap = Bootstrap::replica().unwrap();
+        bootstrap.edit_plugin(|plugin| plugin["vm_config"]["code"]["local"]["filename"] = json!(there))
+    };
+    assert_accepted(&replica());
+    let record = |field: &'static str| {
+        replica().edit_cluster("record", |cluster| drop(cluster.as_object_mut().unwrap().remove(field)))
+    };
+    for (bootstrap, wanted) in [
+        (replica().remove_cluster("record"), "the file has no cluster of that name"),
+        (record("upstream_config"), "must be a cluster of raw TCP"),
+        (record("typed_extension_protocol_options"), "must have max_requests_per_connection: 1"),
+    ] {
+        assert_refused(&bootstrap, &[&format!("dedup.redis.cluster: {wanted}")]);
+    }
+}
+
+#[test]
 fn metrics_without_labels_are_a_warning() {
     let at = "stats_config.stats_tags: no rule extracts";
     let none = good().edit(|config| config["stats_config"] = json!(null));
