@@ -117,6 +117,11 @@ fn no_response_binds_unless_it_says_so() {
 }
 
 #[test]
+fn no_answer_of_redis_wins_a_claim_but_the_bytes_that_were_written() {
+    replay("redis");
+}
+
+#[test]
 fn no_configuration_passes_out_of_bounds_or_shows_a_secret() {
     replay("config");
 }
@@ -130,6 +135,6 @@ fn no_order_of_events_breaks_the_two_rules() {
 fn every_target_is_replayed() {
     assert_eq!(
         fuzz::TARGETS.map(|target| target.name()),
-        ["query", "envelope", "open", "callback", "reply", "config", "exchange"]
+        ["query", "envelope", "open", "callback", "reply", "redis", "config", "exchange"]
     );
 }

@@ -12,6 +12,7 @@
 //! | [`open`] | a plaintext, sealed and signed with a key that is known | another reading of the framing |
 //! | [`callback`] | a decrypted message | `serde_json` |
 //! | [`reply`] | an upstream's response, and a record's content | `serde_json`, and the way back |
+//! | [`redis`] | what comes back from Redis | another reading of it, and the values that replicas wrote |
 //! | [`config`] | a configuration, JSON or protobuf | its bounds, and the other form |
 //! | [`exchange`] | requests, responses, troubles and time, in any order | the two rules above all others |
 
@@ -23,6 +24,7 @@ mod envelope;
 pub mod exchange;
 mod open;
 mod query;
+mod redis;
 mod reply;
 mod sealing;
 mod target;
@@ -32,12 +34,13 @@ pub use self::sealing::SECRET;
 pub use self::target::{Seed, Target};
 
 /// All of them. A target that does not stand here is none.
-pub const TARGETS: [&dyn Target; 7] = [
+pub const TARGETS: [&dyn Target; 8] = [
     &query::Query,
     &envelope::Envelope,
     &open::Open,
     &callback::Callback,
     &reply::Replies,
+    &redis::Answers,
     &config::Configurations,
     &exchange::Exchange,
 ];
