@@ -14,9 +14,10 @@ use super::json::Object;
 use super::message::{Opened, Sealer};
 use super::verdict::FAIL_CLOSED;
 
-/// Makes the enum, the list of its values and their names from one list.
+/// Makes the enum, the list of its values, their names and their refusals from one list: a type
+/// without one of these does not compile.
 macro_rules! event_types {
-    ($($name:ident = $word:literal,)*) => {
+    ($($name:ident = $word:literal, $refusal:expr;)*) => {
         /// The types of hardware callbacks (5 events and 10 commands), and `Other` for what WeCom adds.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs)] // named as WeCom names them
@@ -34,44 +35,41 @@ macro_rules! event_types {
                     $(Self::$name => $word,)*
                 }
             }
+
+            /// The plaintext that says no in this type's own terms, where it has such terms
+            /// (documents 95987, 96130, 97390). The others have no way to refuse but an HTTP error.
+            pub const fn refusal(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$name => $refusal,)*
+                }
+            }
         }
     };
 }
 
 event_types! {
-    Bind = "bind",
-    Unbind = "unbind",
-    ContactChange = "contact_change",
-    ModelTicket = "model_ticket",
-    VerifyDevice = "verify_device",
-    UpdateFirmware = "update_firmware",
-    FetchDeviceStatus = "fetch_device_status",
-    UserScan = "user_scan",
-    EnterPage = "enter_page",
-    ExitPage = "exit_page",
-    RemoteOpenDoor = "remote_open_door",
-    DeleteBioInfo = "delete_bio_info",
-    PrinterJobSubmit = "printer_job_submit",
-    PrinterJobTrans = "printer_job_trans",
-    PrinterJobDel = "printer_job_del",
-    Other = "other",
+    Bind = "bind", Some(FAIL_CLOSED);
+    Unbind = "unbind", None;
+    ContactChange = "contact_change", None;
+    ModelTicket = "model_ticket", None;
+    VerifyDevice = "verify_device", Some(r#"{"is_valid":false}"#);
+    UpdateFirmware = "update_firmware", None;
+    FetchDeviceStatus = "fetch_device_status", None;
+    UserScan = "user_scan", Some(r#"{"online_status":2}"#);
+    EnterPage = "enter_page", None;
+    ExitPage = "exit_page", None;
+    RemoteOpenDoor = "remote_open_door", None;
+    DeleteBioInfo = "delete_bio_info", None;
+    PrinterJobSubmit = "printer_job_submit", None;
+    PrinterJobTrans = "printer_job_trans", None;
+    PrinterJobDel = "printer_job_del", None;
+    Other = "other", None;
 }
 
 impl EventType {
     /// The type of that name; [`EventType::Other`] for any that is not known.
     pub fn from_name(name: &str) -> Self {
         Self::ALL.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(event, _)| *event)
-    }
-
-    /// The plaintext that says no in this type's own terms, where it has such terms
-    /// (documents 95987, 96130, 97390). The others have no way to refuse but an HTTP error.
-    pub fn refusal(self) -> Option<&'static str> {
-        match self {
-            Self::Bind => Some(FAIL_CLOSED),
-            Self::VerifyDevice => Some(r#"{"is_valid":false}"#),
-            Self::UserScan => Some(r#"{"online_status":2}"#),
-            _ => None,
-        }
     }
 }
 

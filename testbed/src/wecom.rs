@@ -224,20 +224,24 @@ impl Event {
     /// A callback of that type, of this moment, with a request id of its own and the members that
     /// WeCom's documentation shows for the type.
     pub fn of(event: EventType, device_sn: &str) -> Self {
-        let command = matches!(
-            event,
+        let kind = match event {
+            EventType::Bind
+            | EventType::Unbind
+            | EventType::ContactChange
+            | EventType::ModelTicket
+            | EventType::VerifyDevice
+            | EventType::Other => "event",
             EventType::UpdateFirmware
-                | EventType::FetchDeviceStatus
-                | EventType::UserScan
-                | EventType::EnterPage
-                | EventType::ExitPage
-                | EventType::RemoteOpenDoor
-                | EventType::DeleteBioInfo
-                | EventType::PrinterJobSubmit
-                | EventType::PrinterJobTrans
-                | EventType::PrinterJobDel
-        );
-        let kind = if command { "command" } else { "event" };
+            | EventType::FetchDeviceStatus
+            | EventType::UserScan
+            | EventType::EnterPage
+            | EventType::ExitPage
+            | EventType::RemoteOpenDoor
+            | EventType::DeleteBioInfo
+            | EventType::PrinterJobSubmit
+            | EventType::PrinterJobTrans
+            | EventType::PrinterJobDel => "command",
+        };
         let mut new = Self::named(kind, event.name(), device_sn);
         match event {
             EventType::ModelTicket => {
