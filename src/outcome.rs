@@ -10,7 +10,7 @@ use crate::wecom::callback::EventType;
 /// What kind of answer an outcome asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The request was taken; the answer says what the upstream, or the record, said.
+    /// The request was taken; the answer says what the upstream, or a record, said.
     Served,
     /// Authenticated, but nobody decided: the type's own refusal, encrypted, where it has one;
     /// else this status.
@@ -118,9 +118,9 @@ outcomes! {
     UpstreamReply = "upstream_reply", Kind::Failed(503), Warn, All;
     /// No answer was there by the callback's own deadline.
     Deadline = "deadline", Kind::Failed(503), Warn, All;
-    /// The record has no room: a live record is never dropped for a new one.
+    /// The table of records has no room: a live record is never dropped for a new one.
     RecordFull = "record_full", Kind::Failed(503), Warn, All;
-    /// The record could not be read or written.
+    /// The table of records could not be read or written.
     RecordUnavailable = "record_unavailable", Kind::Failed(503), Warn, All;
     /// The reply could not be encrypted, for want of random numbers.
     SealFailed = "seal_failed", Kind::Rejected(503), Warn, All;

@@ -1,4 +1,4 @@
-//! Without random numbers the filter can neither seal replies nor keep a record of duplicates: it
+//! Without random numbers the filter can neither seal replies nor keep records of duplicates: it
 //! refuses every callback with an error, does not panic, and does what needs no random numbers.
 
 use testbed::wecom::Event;

@@ -1,4 +1,4 @@
-//! When the record of callbacks is full, a new callback is refused: no live entry is evicted for it.
+//! When the table of records is full, a new callback is refused: no live record is evicted for it.
 
 use serde_json::json;
 use testbed::backend::Behaviour;
@@ -34,9 +34,9 @@ async fn a_full_record_refuses_binds_until_one_expires() {
     }
     assert_eq!(edge.backend.requests_for("sn-held").len(), 2);
 
-    // A bind that was refused because the record was full counts as new when it is sent again.
+    // A bind that was refused because the table was full counts as new when it is sent again.
     let taken = async || edge.errcode(&edge.send(&clients[0], &fresh(&refused)).await) == Some(0);
-    until("an entry had expired", taken).await.unwrap();
+    until("a record had expired", taken).await.unwrap();
     assert_eq!(edge.errcode(&edge.send(&clients[1], &fresh(&refused)).await), Some(0));
     assert_eq!(edge.backend.requests_for("sn-refused").len(), 1);
     edge.assert_clean().await;

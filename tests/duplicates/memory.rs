@@ -1,4 +1,4 @@
-//! The record of callbacks has a fixed size, so memory does not grow with the number of callbacks.
+//! The table of records has a fixed size, so memory does not grow with the number of callbacks.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 32;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_is_no_larger_after_two_hundred_thousand_callbacks_than_after_twenty_thousand() {
     let _machine = MACHINE.write().await;
-    // Entries live for a second, so that new ones have to replace expired ones.
+    // Records live for a second, so that new ones have to replace expired ones.
     let edge = Edge::start(|bootstrap| {
         bootstrap.launcher(Launcher::Direct).edit_plugin_value(|value| {
             value["freshness_seconds"] = 0.into();

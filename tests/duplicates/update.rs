@@ -1,4 +1,4 @@
-//! The record of callbacks survives an update of the configuration, and keeps endpoints apart.
+//! The table of records survives an update of the configuration, which may add an endpoint for the same callbacks.
 
 use std::fs;
 use std::path::Path;

@@ -224,7 +224,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
         assert!(live.envoy.stat("wasm.envoy.wasm.runtime.v8.created").await > vms);
     }
 
-    // The record of duplicates survived all changes.
+    // The table of records survived all changes.
     for (event, verdict) in [(&before, 4), (&slow, 3)] {
         assert_eq!(errcode(&live.send(&account.seal(event)).await, &account), Some(verdict));
     }

@@ -158,7 +158,7 @@ impl Sender {
         self.leave_during_body().await;
         self.call_as_grpc().await;
 
-        // The record of callbacks is full.
+        // The table of records is full.
         while self.records < CAPACITY {
             self.bind("sn-bound", Outcome::Bound).await;
         }

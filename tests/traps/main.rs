@@ -1,7 +1,7 @@
 //! What a panic in the filter costs. No input can cause one, so a module built with the feature `trap`
 //! panics when a header tells it to, which kills the worker's virtual machine. Requests in progress on
 //! that worker get an answer that is not an approval, the worker recovers by itself, the other worker
-//! is not affected, and the record of duplicates survives.
+//! is not affected, and the table of records survives.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
