@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
-use testbed::wecom::{Account, Event, Message, random_id, unix_now};
+use testbed::wecom::{Account, Event, Message, random_id, random_nonce, unix_now};
 use tokio::task::JoinSet;
 
 use crate::wire::{self, Wire};
@@ -26,7 +26,7 @@ fn seed() -> u64 {
     std::env::var("HOSTILE_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| u64::from_str_radix(&random_id().chars().take(15).collect::<String>(), 16).unwrap())
+        .unwrap_or_else(|| random_nonce().parse().unwrap())
 }
 
 /// SplitMix64: small, and the same everywhere.
