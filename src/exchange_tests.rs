@@ -797,3 +797,12 @@ fn nothing_shown_holds_a_secret() {
     let shown = format!("{report:?} {:?}", config());
     assert!(!shown.contains("QDG6eK") && !shown.contains(&KEY[..8]) && !shown.contains("auth_code"), "{shown}");
 }
+
+#[test]
+fn an_id_that_is_not_accepted_is_shown_if_it_looks_like_one() {
+    for id in ["someoneelse", "ww_12-34", "-", "_", &"A9".repeat(32)] {
+        let id: &'static str = id.to_owned().leak();
+        let report = rejected(ends(Sent { receive_id: id, ..Sent::bind() }.complete()), 403, "bad_receive_id");
+        assert_eq!(report.reason, format!("addressed to {id}, which is not accepted here"));
+    }
+}

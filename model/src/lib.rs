@@ -25,6 +25,10 @@ use wecom_callback_filter::worker::{Root, Stream};
 
 pub use self::host::ModelHost;
 
+/// How often all queues are read before somebody must have stopped reading. A message leads to one
+/// more at most.
+const MAX_ROUNDS: usize = 100;
+
 /// Everything that workers share, and that is known of them. Clones are the same process.
 #[derive(Clone)]
 pub struct Process(Rc<RefCell<State>>);
@@ -363,10 +367,18 @@ impl Process {
     }
 
     /// Reads all queues until they are empty.
+    ///
+    /// # Panics
+    /// If they do not become empty: a worker does not read its queue, or messages beget messages.
     pub fn settle_messages(&self) {
-        while (0..self.workers()).any(|worker| self.worker(worker).is_some() && self.waiting_messages(worker) > 0) {
+        let waiting = || (0..self.workers()).any(|id| self.worker(id).is_some() && self.waiting_messages(id) > 0);
+        for _ in 0..MAX_ROUNDS {
+            if !waiting() {
+                return;
+            }
             (0..self.workers()).for_each(|worker| self.read_queue(worker, usize::MAX));
         }
+        assert!(!waiting(), "the queues are not read to their ends");
     }
 
     /// Sets the clock, in Unix milliseconds.
