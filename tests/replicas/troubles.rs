@@ -90,3 +90,29 @@ async fn a_claim_whose_answer_was_lost_is_adopted_by_its_own_replica_alone() {
         replicas.end().await;
     }
 }
+
+#[tokio::test]
+async fn a_verdict_gives_way_to_whoever_claimed_after_redis_forgot() {
+    let _machine = MACHINE.read().await;
+    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let third = replica(&replicas.backend, replicas.redis.port(), patient).await;
+    let verdict_after = |errcode, ms| Behaviour::verdict(errcode).after(Duration::from_millis(ms));
+    replicas.backend.in_turn([verdict_after(3, 600), verdict_after(4, 1400)]);
+    let event = Event::bind("sn-forgotten");
+    let later = async {
+        replicas.backend.wait_for(1).await.unwrap();
+        let name = &replicas.redis.names().unwrap()[0];
+        replicas.redis.run(&format!("DEL {name}")).unwrap();
+        let last = async {
+            replicas.backend.wait_for(2).await.unwrap();
+            until("the first was told", async || exchanged(&replicas.one, "superseded").await == 1).await.unwrap();
+            verdict(&third, &event).await
+        };
+        tokio::join!(verdict(&replicas.other, &event), last)
+    };
+    let (first, (second, last)) = tokio::join!(verdict(&replicas.one, &event), later);
+    assert_eq!((first, second, last), (3, 4, 4), "what Redis forgot is delivered again, and its last claim stands");
+    assert_eq!(replicas.backend.count(), 2);
+    end(third).await;
+    replicas.end().await;
+}
