@@ -101,7 +101,7 @@ impl Run<'_> {
             clusters::check_record(&around.root, cluster, &filter.root.place, found);
         }
         strip::check(&around.root, survey, &endpoints, found);
-        labels::check(&around.root, found);
+        labels::check(&around.root, plugin.record_cluster().is_some(), found);
 
         let file = around.root.place.file;
         if around.root.get("static_resources").is_none() {
@@ -135,7 +135,7 @@ impl Run<'_> {
                 && let Some((around, item)) = survey.at(*position)
             {
                 manager::check(around, &item, &mut self.found);
-                labels::check(&around.root, &mut self.found);
+                labels::check(&around.root, false, &mut self.found);
             }
         }
         if !discovered.is_empty() {

@@ -14,14 +14,18 @@ const LABELS: [(&str, &str); 5] = [
     ("version", "wasmcustom.wecom.version=0.1.0+0123456789ab.build_info"),
 ];
 
+/// One that exists only where replicas share their record.
+const OF_RECORD: (&str, &str) = ("result", "wasmcustom.wecom.result=claimed.record_exchanges_total");
+
 /// Checks the stats_tags of a bootstrap.
-pub(crate) fn check(bootstrap: &Node<'_>, found: &mut Findings) {
+pub(crate) fn check(bootstrap: &Node<'_>, has_record: bool, found: &mut Findings) {
     if bootstrap.get("static_resources").is_none() {
         return;
     }
     let rules = bootstrap.items("stats_config.stats_tags");
     let missing: Vec<_> = LABELS
         .iter()
+        .chain(has_record.then_some(&OF_RECORD))
         .filter(|(label, metric)| !rules.iter().any(|rule| extracts(rule, label, metric)))
         .map(|(label, _)| *label)
         .collect();
