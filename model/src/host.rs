@@ -1,6 +1,8 @@
 //! The host's side of the model.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Weak;
 
 use log::Level;
 use wecom_callback_filter::callout::{NotCalled, UpstreamRequest};
@@ -9,17 +11,19 @@ use wecom_callback_filter::exchange::Ending;
 use wecom_callback_filter::host::{CallId, Count, Host, StreamId};
 use wecom_callback_filter::report::Report;
 
-use crate::{Call, Finished, Process, State, WorkerId};
+use crate::{Call, Finished, State, WorkerId};
 
 /// One worker's host.
 pub struct ModelHost {
-    pub(crate) process: Process,
+    /// The process owns its workers, and they their hosts.
+    pub(crate) process: Weak<RefCell<State>>,
     pub(crate) worker: WorkerId,
 }
 
 impl ModelHost {
     fn called<T>(&self, name: &'static str, with: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.process.0.borrow_mut();
+        let process = self.process.upgrade().expect("a worker ends with its process");
+        let mut state = process.borrow_mut();
         *state.host_calls.entry(name).or_default() += 1;
         with(&mut state)
     }

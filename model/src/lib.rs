@@ -200,7 +200,7 @@ impl Process {
     }
 
     fn root(&self, worker: WorkerId, config: Config, queue: Option<Listener>) -> Rc<Root<ModelHost>> {
-        let host = ModelHost { process: self.clone(), worker };
+        let host = ModelHost { process: Rc::downgrade(&self.0), worker };
         Rc::new(self.as_root(|| Root::new(host, config, queue)))
     }
 
