@@ -1086,9 +1086,9 @@ fn redis_is_greeted_once_by_each_process_and_again_under_another_configuration()
     let edge = &fleet.replicas[0];
     assert!(edge.process.calls().is_empty(), "not while it is configured: calls are for later");
     edge.tick_all();
-    assert_eq!(commands(&fleet.exchange(0).1), ["SET", "GET", "EVAL", "QUIT"], "with what it does later");
+    assert_eq!(commands(&fleet.exchange(0).1), ["SET", "GET", "EVAL", "QUIT"], "what callbacks will need");
     fleet.answered(0);
-    assert_eq!(fleet.exchanged(0, "greeted"), 1);
+    assert_eq!((fleet.exchanged(0, "greeted"), fleet.redis.keys().len()), (1, 0));
     edge.tick_all();
     assert!((0..2).all(|worker| !edge.process.is_ticking(worker)), "an idle worker costs nothing");
 
@@ -1110,6 +1110,18 @@ fn redis_is_greeted_once_by_each_process_and_again_under_another_configuration()
         assert!(!edge.process.is_ticking(worker));
     }
     assert_eq!((fleet.exchanged(0, "greeted"), fleet.exchanged(0, "refused")), (4, 1));
+}
+
+#[test]
+fn a_redis_that_takes_no_writes_is_known_before_the_first_bind() {
+    for (line, word) in [("OOM command not allowed", "OOM"), ("READONLY You can't write", "READONLY")] {
+        let fleet = Fleet::unready(|_| {});
+        fleet.redis.refuse(Some(Refusal::Writes(line.to_owned())));
+        fleet.greet();
+        assert_eq!(fleet.exchanged(0, "refused"), 1);
+        assert_eq!(fleet.replicas[0].logged(&format!("dedup.redis: cluster 'record': {word}")), 1);
+        fleet.is_quiet();
+    }
 }
 
 #[test]
