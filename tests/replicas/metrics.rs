@@ -67,5 +67,13 @@ fn the_alerts_about_redis_fire_when_they_should() {
     for rule in alerts["groups"][0]["rules"].as_array().unwrap() {
         let name = rule["alert"].as_str().unwrap();
         assert!(text(tests).contains(&format!("alertname=\"{name}\"")), "{name} is not tested");
+        for annotation in ["summary", "description", "runbook_url"] {
+            assert!(rule["annotations"][annotation].is_string(), "{name} has no {annotation}");
+        }
+        let (page, anchor) = rule["annotations"]["runbook_url"].as_str().unwrap().split_once('#').unwrap();
+        let heading =
+            |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace(',', "");
+        let headings = text(page);
+        assert!(headings.lines().filter(|line| line.starts_with('#')).any(|line| heading(line) == anchor), "{name}");
     }
 }
