@@ -20,8 +20,10 @@ pub(crate) fn check(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findin
     in_clear(manager, found);
     before_the_router(manager, filter, found);
     last_resort(&manager.node, found);
+    idle_streams(&manager.node, found);
     one_spelling(&manager.node, found);
     local_replies(&manager.node, found);
+    rewriters(manager, filter, found);
 }
 
 /// What Envoy buffers must hold the largest body that the filter takes.
@@ -96,6 +98,15 @@ fn last_resort(manager: &Node<'_>, found: &mut Findings) {
     }
 }
 
+/// It ends a request that waits for its answer, too.
+fn idle_streams(manager: &Node<'_>, found: &mut Findings) {
+    const FIELD: &str = "stream_idle_timeout";
+    if manager.duration(FIELD).is_some_and(|timeout| !timeout.is_zero() && timeout < WECOM_WAITS) {
+        let reason = "must be at least 3s, as long as WeCom waits: it ends callbacks that wait for their answer";
+        found.problem(manager.at(FIELD), reason);
+    }
+}
+
 /// Envoy must resolve or refuse other spellings of a path before the filter compares it.
 fn one_spelling(manager: &Node<'_>, found: &mut Findings) {
     for (field, spelling) in [("normalize_path", "/./"), ("merge_slashes", "//")] {
@@ -109,6 +120,38 @@ fn one_spelling(manager: &Node<'_>, found: &mut Findings) {
         let reason = "must be REJECT_REQUEST: a callback's path written with %2F would pass by the filter";
         found.problem(manager.at(field), reason);
     }
+}
+
+/// Other filters of the chain that get the filter's answers, and may make something else of them.
+fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+    for other in manager.chain().into_iter().filter(|other| other.place != filter.place) {
+        let is = |name: &str| other.get("typed_config").is_some_and(|config| config.message(name).is_some());
+        if is("envoy.extensions.filters.http.custom_response.v3.CustomResponse") {
+            let reason = "must not be in the filter's chain: it replaces the filter's answers, and to WeCom an empty 200, or \
+                          `success`, means \"bound\"";
+            found.problem(other.place.clone(), reason);
+        } else if REWRITERS.into_iter().any(is) {
+            let reason = "can rewrite the filter's answers, or give its own in their place; to WeCom an empty 200, or \
+                          `success`, means \"bound\": switch it off for the callback's route";
+            found.warning(other.place.clone(), reason);
+        }
+    }
+}
+
+/// What can be told to answer a callback, or to rewrite its answer.
+const REWRITERS: [&str; 5] = [
+    "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+    "envoy.extensions.filters.http.golang.v3alpha.Config",
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+    "envoy.extensions.filters.http.lua.v3.Lua",
+    "envoy.extensions.filters.http.wasm.v3.Wasm",
+];
+
+/// Whether a mapper applies to status 400 and above alone.
+fn is_for_errors_alone(mapper: &Node<'_>) -> bool {
+    let at = "filter.status_code_filter.comparison";
+    let least = mapper.number(&format!("{at}.value.default_value")).unwrap_or(0);
+    mapper.text(&format!("{at}.op")) == Some("GE") && least >= 400
 }
 
 /// A local_reply_config changes the filter's answers too: they are local replies to Envoy.
@@ -125,8 +168,15 @@ fn local_replies(manager: &Node<'_>, found: &mut Findings) {
         }
         for field in ["body", "body_format_override"] {
             if mapper.get(field).is_some() {
-                let reason = "replaces the body of the filter's own answers, if its filter fits a callback's path";
-                found.warning(mapper.at(field), reason);
+                if is_for_errors_alone(&mapper) {
+                    let reason =
+                        "replaces the body of the filter's own rejections, if its filter fits a callback's path";
+                    found.warning(mapper.at(field), reason);
+                } else {
+                    let reason = "must not be set where status 200 fits: it replaces sealed verdicts, and `success` or an \
+                                  empty body in their place means \"bound\"";
+                    found.problem(mapper.at(field), reason);
+                }
             }
         }
     }

@@ -274,7 +274,7 @@ async fn with_a_refused_first_file_callbacks_end_as_503_and_other_paths_are_serv
 #[tokio::test]
 async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
     let account = Account::demo();
-    let mut live = Live::start().await;
+    let mut live = Live::start_both_with(|_| (), |bootstrap| bootstrap.component_log_level("wasm:trace")).await;
     live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(2700);
     live.replace_file("success").await;
     live.until(PATH, || account.verify_url("1"), |answer| answer.status == 200).await;
@@ -291,6 +291,7 @@ async fn a_change_does_not_cancel_the_call_of_a_client_that_has_left() {
     live.plugin()["endpoints"][0]["decision"]["timeout_ms"] = json!(900);
     live.replace_file("success").await;
     live.until_ended("bind", "refused", 1).await.unwrap();
+    live.envoy.wait_for_log("proxy_done").await.unwrap(); // then it lets itself go
     assert_eq!(errcode(&live.send(&account.seal(&event)).await, &account), Some(3), "its decision is on record");
     assert_eq!(live.backend.requests_for("sn-slow").len(), 1);
     assert_eq!(live.envoy.stat("cluster.decision.upstream_rq_200").await, Some(1), "the call was cancelled");

@@ -99,8 +99,42 @@ fn local_replies_must_be_left_as_they_are() {
     let status = with(json!({ "mappers": [{ "filter": any, "status_code": 200 }] }));
     assert_refused(&status, &[&format!("{at}.mappers[0].status_code: must be 400 or more")]);
     let body = with(json!({ "mappers": [{ "filter": any, "body": { "inline_string": "sorry" } }] }));
-    assert_warned(&body, &format!("{at}.mappers[0].body: replaces the body of the filter's own answers"));
+    assert_warned(&body, &format!("{at}.mappers[0].body: replaces the body of the filter's own rejections"));
+    let anything = json!({ "status_code_filter": { "comparison": { "op": "GE", "value": { "default_value": 200 } } } });
+    let body = with(json!({ "mappers": [{ "filter": anything, "body": { "inline_string": "success" } }] }));
+    assert_refused(&body, &[&format!("{at}.mappers[0].body: must not be set where status 200 fits")]);
+    let format = with(json!({ "mappers": [{ "filter": anything, "body_format_override": format }] }));
+    assert_refused(&format, &[&format!("{at}.mappers[0].body_format_override: must not be set")]);
     assert_accepted(&with(json!({ "mappers": [{ "filter": any, "status_code": 500 }] })));
+}
+
+#[test]
+fn no_other_filter_may_rewrite_the_answers() {
+    let with = |place: usize, name: &str| {
+        let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
+        let other = json!({ "name": "other", "typed_config": any });
+        with(|hcm| hcm["http_filters"].as_array_mut().unwrap().insert(place, other))
+    };
+    for place in [0, 1] {
+        let at = format!("{MANAGER}.http_filters[{place}]: ");
+        let refused = with(place, "custom_response.v3.CustomResponse");
+        assert_refused(&refused, &[&format!("{at}must not be in the filter's chain")]);
+        for name in ["lua.v3.Lua", "ext_proc.v3.ExternalProcessor", "health_check.v3.HealthCheck"] {
+            assert_warned(&with(place, name), &format!("{at}can rewrite the filter's answers"));
+        }
+        assert_accepted(&with(place, "cors.v3.Cors"));
+    }
+}
+
+#[test]
+fn a_request_that_waits_is_not_ended_as_idle() {
+    for (timeout, is_long_enough) in [("1s", false), ("2.9s", false), ("3s", true), ("0s", true), ("300s", true)] {
+        let bootstrap = with(|hcm| hcm["stream_idle_timeout"] = json!(timeout));
+        match is_long_enough {
+            true => assert_accepted(&bootstrap),
+            false => assert_refused(&bootstrap, &[&format!("{MANAGER}.stream_idle_timeout: must be at least 3s")]),
+        }
+    }
 }
 
 #[test]
