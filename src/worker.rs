@@ -58,7 +58,10 @@ impl<H: Host> Root<H> {
         let shared = queue.and_then(|queue| {
             let records = Records::open(&host, dedup.capacity(), dedup.ttl_seconds(), host.random())?;
             let sharing = match dedup.redis() {
-                Some(redis) => Some(Sharing::new(redis, dedup.ttl_seconds(), replica_id(&host, host.random())?)),
+                Some(redis) => {
+                    let adopts = config.freshness_seconds() > 0;
+                    Some(Sharing::new(redis, dedup.ttl_seconds(), adopts, replica_id(&host, host.random())?))
+                }
                 None => None,
             };
             Some((Shared { records, queue }, sharing))
@@ -334,7 +337,9 @@ impl<H: Host> Worker<H> {
     fn decide(&self, call: Call) {
         let began_ms = self.host.now_ms();
         let Some(request) = call.job.request(began_ms) else {
-            let conclusion = call.job.too_late();
+            let mut conclusion = call.job.too_late();
+            // Nobody was asked, and other replicas need not fail with this one.
+            conclusion.is_kept &= matches!(call.share, Share::Nothing);
             self.record_and_tell(call, conclusion);
             return;
         };
@@ -387,13 +392,18 @@ impl<H: Host> Worker<H> {
                 kept = Reply::Failed;
                 Vec::new()
             }
-            // Who waited for this call ends by its deadline.
-            Err(NotConcluded::Superseded) => return,
+            // Who waited for this call ends by its deadline. Other replicas are told all the same.
+            Err(NotConcluded::Superseded) => {
+                if let (Share::Held(held), true) = (share, conclusion.is_kept) {
+                    self.settle_shared(held, &kept, None);
+                }
+                return;
+            }
         };
         let is_kept = conclusion.is_kept;
         let announcement = Announcement { key, listeners, first, conclusion };
         match share {
-            Share::Held(held) if is_kept => self.settle_shared(held, &kept, announcement),
+            Share::Held(held) if is_kept => self.settle_shared(held, &kept, Some(announcement)),
             Share::Held(held) => {
                 self.release_shared(&held);
                 self.announce(announcement);

@@ -62,6 +62,10 @@ enum Value {
 const SWAP: &[u8] = b"local v=redis.call('GET',KEYS[1]) \
 if v==false or v==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'EX',ARGV[3]) return ARGV[2] end return v";
 
+/// The script that swaps a value that is there.
+const ADOPT: &[u8] = b"local v=redis.call('GET',KEYS[1]) \
+if v==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'EX',ARGV[3]) return ARGV[2] end return v";
+
 /// The script that deletes a value.
 const DELETE: &[u8] = b"if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) end return 0";
 
@@ -202,6 +206,10 @@ impl Server {
             }
             ([b"DEL", key], _) => integer(i64::from(self.delete(key))),
             ([b"EVAL", SWAP, b"1", key, from, to, seconds], _) => self.swap(key, from, to, number(seconds) * 1000),
+            ([b"EVAL", ADOPT, b"1", key, from, to, seconds], _) => match self.find(key) {
+                None => bulk(None),
+                Some(_) => self.swap(key, from, to, number(seconds) * 1000),
+            },
             ([b"EVAL", DELETE, b"1", key, value], _) => {
                 let found = match self.find(key) {
                     Some(Value::List) => return error(WRONG_TYPE),

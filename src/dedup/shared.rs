@@ -42,8 +42,9 @@ const LEAST_TTL_SECONDS: u32 = 5;
 const SWAP: &[u8] = b"local v=redis.call('GET',KEYS[1]) \
 if v==false or v==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'EX',ARGV[3]) return ARGV[2] end return v";
 
-/// Stands for no record.
-const GREETING: &[u8] = b"hello";
+/// The same where it is the first: what is not there any more is not adopted.
+const ADOPT: &[u8] = b"local v=redis.call('GET',KEYS[1]) \
+if v==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'EX',ARGV[3]) return ARGV[2] end return v";
 
 /// Deletes a key if it is the argument.
 const DELETE: &[u8] = b"if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) end return 0";
@@ -180,7 +181,7 @@ impl Shared {
 
     /// Tells one configuration from another, to whoever is to greet Redis once under each.
     pub fn digest(&self, cluster: &str) -> [u8; CODE_LEN] {
-        code(mac(&self.keys.authentication).chain_update(cluster).chain_update(b"\0").chain_update(self.greeting()))
+        code(mac(&self.keys.authentication).chain_update(cluster).chain_update(b"\0").chain_update(self.batch(&[])))
     }
 
     /// The key of a callback's name.
@@ -196,7 +197,7 @@ impl Shared {
 
     /// A value to settle a record with: the reply as a record keeps it.
     pub fn settled(&self, name: &Name, kept: &Reply, iv: Nonce) -> Settled {
-        let body = [&[VERSION, SETTLED][..], &iv, &self.keys.encrypted(&record::encode(kept), iv)].concat();
+        let body = [&[VERSION, SETTLED][..], &iv, &self.keys.encrypted(&padded(&record::encode(kept)), iv)].concat();
         Settled(self.keys.authenticated(name, body))
     }
 
@@ -209,7 +210,7 @@ impl Shared {
 
     /// Asks for a record whose own claim was lost.
     pub fn adopt(&self, name: &Name, orphan: &Pending, pending: &Pending) -> Zeroizing<Vec<u8>> {
-        self.swap(name, orphan, &pending.0)
+        self.swap(ADOPT, name, orphan, &pending.0)
     }
 
     /// Asks what a record is.
@@ -219,7 +220,7 @@ impl Shared {
 
     /// Settles a record if it is still claimed with that value, or absent.
     pub fn settle(&self, name: &Name, pending: &Pending, settled: &Settled) -> Zeroizing<Vec<u8>> {
-        self.swap(name, pending, &settled.0)
+        self.swap(SWAP, name, pending, &settled.0)
     }
 
     /// Gives a record up if it is still claimed with that value.
@@ -227,16 +228,16 @@ impl Shared {
         self.batch(&[&[b"EVAL", DELETE, b"1", name.0.as_bytes(), &pending.0]])
     }
 
-    /// Does once what claims, settlements and releases do, with a key of no callback's, so that whatever
-    /// is wrong (password, rights, memory, a read-only replica) is said before the first of them.
-    pub fn greeting(&self) -> Zeroizing<Vec<u8>> {
-        let key = format!("{}greeting", self.key_prefix);
-        let key = key.as_bytes();
-        let ttl = LEAST_TTL_SECONDS.to_string();
+    /// Does once what claims and releases do, with a record of no callback's, so that whatever is wrong
+    /// (password, rights, memory, a read-only replica) is said before the first of them.
+    pub fn greeting(&self, nonce: Nonce) -> Zeroizing<Vec<u8>> {
+        let name = Name(format!("{}greeting", self.key_prefix));
+        let value = self.pending(&name, nonce);
+        let (key, ttl) = (name.0.as_bytes(), LEAST_TTL_SECONDS.to_string());
         self.batch(&[
-            &[b"SET", key, GREETING, b"NX", b"EX", ttl.as_bytes()],
+            &[b"SET", key, &value.0, b"NX", b"EX", ttl.as_bytes()],
             &[b"GET", key],
-            &[b"EVAL", DELETE, b"1", key, GREETING],
+            &[b"EVAL", DELETE, b"1", key, &value.0],
         ])
     }
 
@@ -289,9 +290,9 @@ impl Shared {
         self.replies(answer).map(drop)
     }
 
-    fn swap(&self, name: &Name, from: &Pending, to: &[u8]) -> Zeroizing<Vec<u8>> {
+    fn swap(&self, script: &[u8], name: &Name, from: &Pending, to: &[u8]) -> Zeroizing<Vec<u8>> {
         let ttl = self.ttl_seconds.to_string();
-        self.batch(&[&[b"EVAL", SWAP, b"1", name.0.as_bytes(), &from.0, to, ttl.as_bytes()]])
+        self.batch(&[&[b"EVAL", script, b"1", name.0.as_bytes(), &from.0, to, ttl.as_bytes()]])
     }
 
     fn batch(&self, commands: &[&[&[u8]]]) -> Zeroizing<Vec<u8>> {
@@ -334,7 +335,7 @@ impl Shared {
             (VERSION, SETTLED) => {
                 let (iv, ciphertext) = content.split_first_chunk::<16>().ok_or(Trouble::Forged)?;
                 let plaintext = keys.decrypted(ciphertext, *iv).ok_or(Trouble::Forged)?;
-                Ok(Found::Settled(record::decode(&plaintext)))
+                Ok(Found::Settled(record::decode(unpadded(&plaintext).ok_or(Trouble::Forged)?)))
             }
             // A later version's.
             _ => Err(Trouble::Forged),
@@ -348,6 +349,22 @@ const SETTLED: u8 = 1;
 
 /// Length of an HMAC-SHA-256.
 const CODE_LEN: usize = 32;
+
+/// A reply's bytes, all of one length: whoever sees the ciphertext could else tell an approval from a
+/// refusal.
+fn padded(reply: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(record::MAX_REPLY_LEN.saturating_add(1)));
+    bytes.push(u8::try_from(reply.len()).unwrap_or(0));
+    bytes.extend_from_slice(reply);
+    bytes.resize(record::MAX_REPLY_LEN.saturating_add(1), 0);
+    bytes
+}
+
+/// What was padded.
+fn unpadded(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, reply) = bytes.split_first()?;
+    reply.get(..usize::from(*length))
+}
 
 /// The keys that one secret gives: one for each use.
 struct Keys {

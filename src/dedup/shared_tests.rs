@@ -69,7 +69,7 @@ fn a_batch_is_what_redis_reads() {
         redis["username"] = "me".into();
         redis["password"] = "pw".into();
     });
-    let greeting = named.greeting();
+    let greeting = named.greeting([5; 16]);
     assert!(greeting.starts_with(b"*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$2\r\npw\r\n*6\r\n$3\r\nSET\r\n"));
     for command in ["SET", "GET", "EVAL"] {
         assert!(String::from_utf8_lossy(&greeting).contains(&format!("\r\n{command}\r\n")), "{command}");

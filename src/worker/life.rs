@@ -34,6 +34,8 @@ pub(super) struct Claim {
     adoptions: u8,
     pause_ms: u64,
     until_ms: u64,
+    /// Whether a claim of this process's that nobody here works on may be adopted.
+    adopts: bool,
 }
 
 /// A record, and the value that it has while its claim holds.
@@ -70,11 +72,17 @@ pub(super) enum Step {
 
 impl Claim {
     /// Begins. The record is to be known by that Unix millisecond.
-    pub(super) fn new(shared: &Shared, name: Name, nonce: Nonce, until_ms: u64) -> (Self, Zeroizing<Vec<u8>>) {
+    pub(super) fn new(
+        shared: &Shared,
+        name: Name,
+        nonce: Nonce,
+        until_ms: u64,
+        adopts: bool,
+    ) -> (Self, Zeroizing<Vec<u8>>) {
         let pending = shared.pending(&name, nonce);
         let request = shared.claim(&name, &pending);
         let held = Held { name, pending };
-        (Self { held, asked: Asked::Claim, adoptions: 0, pause_ms: FIRST_LOOK_MS, until_ms }, request)
+        (Self { held, asked: Asked::Claim, adoptions: 0, pause_ms: FIRST_LOOK_MS, until_ms, adopts }, request)
     }
 
     /// The record.
@@ -102,6 +110,7 @@ impl Claim {
             Ok(Found::Own) => Step::Won(self.held),
             Ok(Found::Settled(reply)) => Step::Settled(reply),
             Ok(Found::Pending) => self.look_later(now_ms),
+            Ok(Found::Orphan(_)) if !self.adopts => self.look_later(now_ms),
             Ok(Found::Orphan(orphan)) if self.adoptions < MAX_ADOPTIONS => {
                 let Some(nonce) = nonce() else { return Step::Trouble(self.held, Trouble::NoRandom) };
                 self.adoptions = self.adoptions.saturating_add(1);

@@ -28,6 +28,9 @@ pub(super) struct Sharing {
     cluster: String,
     timeout_ms: u64,
     on_error: OnError,
+    /// Whether a claim of this process's that the own table does not know was surely lost. Where stale
+    /// callbacks are taken, it may be one whose record here has expired while its call goes on.
+    adopts: bool,
     later: RefCell<Vec<(u64, Later)>>,
     /// Whether Redis is to be greeted at the next tick.
     greets: Cell<bool>,
@@ -75,12 +78,13 @@ pub(super) struct Announcement {
 const GREETED: &str = "wecom/v1/greeted";
 
 impl Sharing {
-    pub(super) fn new(redis: &Redis, ttl_seconds: u32, replica: [u8; 16]) -> Self {
+    pub(super) fn new(redis: &Redis, ttl_seconds: u32, adopts: bool, replica: [u8; 16]) -> Self {
         Self {
             shared: Shared::new(redis, ttl_seconds, replica),
             cluster: redis.cluster().to_owned(),
             timeout_ms: redis.timeout_ms(),
             on_error: redis.on_error(),
+            adopts,
             later: RefCell::default(),
             greets: Cell::new(true),
             said: Cell::new(0),
@@ -107,25 +111,28 @@ impl<H: Host> Worker<H> {
     /// Claims the shared record for a call, which is made if it is won.
     pub(super) fn claim_shared(&self, call: Call, name: Name, until_ms: u64) {
         let Some(sharing) = &self.sharing else { return self.decide(call) };
+        if call.job.request(self.host.now_ms()).is_none() {
+            return self.fail(call, Outcome::Deadline, "its time was over before its record could be claimed");
+        }
         match self.host.random() {
             Some(nonce) => {
-                let (claim, request) = life::Claim::new(&sharing.shared, name, nonce, until_ms);
+                let (claim, request) = life::Claim::new(&sharing.shared, name, nonce, until_ms, sharing.adopts);
                 self.ask(sharing, &request, What::Claim(call, claim));
             }
             None => self.give_up(sharing, call, &Trouble::NoRandom),
         }
     }
 
-    /// Has the verdict written, and then told.
-    pub(super) fn settle_shared(&self, held: Held, reply: &Reply, announcement: Announcement) {
+    /// Has the verdict written, and then told, if there is anybody to be told.
+    pub(super) fn settle_shared(&self, held: Held, reply: &Reply, announcement: Option<Announcement>) {
         let written = self.sharing.as_ref().zip(self.host.random());
         match written {
             Some((sharing, iv)) => {
                 let settlement = held.settlement(&sharing.shared, reply, iv);
                 let request = settlement.request(&sharing.shared);
-                self.ask(sharing, &request, What::Settlement(settlement, Some(announcement)));
+                self.ask(sharing, &request, What::Settlement(settlement, announcement));
             }
-            None => self.announce(announcement),
+            None => announcement.into_iter().for_each(|announcement| self.announce(announcement)),
         }
     }
 
@@ -147,8 +154,11 @@ impl<H: Host> Worker<H> {
     /// Does what is due.
     pub(super) fn tick_shared(&self, now_ms: u64) {
         let Some(sharing) = &self.sharing else { return };
-        if sharing.greets.take() && self.is_first_to_greet(sharing) {
-            let request = sharing.shared.greeting();
+        if sharing.greets.take()
+            && self.is_first_to_greet(sharing)
+            && let Some(nonce) = self.host.random()
+        {
+            let request = sharing.shared.greeting(nonce);
             self.ask(sharing, &request, What::Greeting);
         }
         loop {
@@ -210,7 +220,10 @@ impl<H: Host> Worker<H> {
                 self.note(sharing, began_ms, concluded.as_ref().map(concluded_as));
                 match concluded {
                     Ok(Concluded::Written | Concluded::Superseded) => {}
-                    Ok(Concluded::Orphan(pending)) => self.settle_later(sharing, settlement.of(pending)),
+                    Ok(Concluded::Orphan(pending)) if sharing.adopts => {
+                        self.settle_later(sharing, settlement.of(pending));
+                    }
+                    Ok(Concluded::Orphan(_)) => {}
                     Err(_) => self.settle_later(sharing, settlement),
                 }
                 if let Some(announcement) = announcement {

@@ -513,11 +513,14 @@ fn a_claim_that_takes_its_time_leaves_the_call_the_rest() {
     let id = fleet.replicas[0].arrive(0, &request);
     fleet.pass(PATIENCE_MS);
     fleet.replicas[0].process.settle_messages();
-    fleet.answered(0);
-    fleet.answered(0); // it is settled as failed
     fleet.verdict(0, id, 7, "deadline");
     assert_eq!(fleet.decisions(), 1);
-    fleet.all_say(&request, 7);
+    // Nobody was asked, and Redis knows nothing of it: a copy elsewhere is the first.
+    let copy = fleet.claimed(1, &request);
+    fleet.decides(1, 4);
+    fleet.answered(1);
+    fleet.verdict(1, copy, 4, "refused");
+    fleet.all_say(&request, 4);
 }
 
 #[test]
@@ -1318,4 +1321,77 @@ fn without_a_shared_record_nothing_is_asked_of_redis_and_an_idle_worker_does_not
     edge.verdict(first, 0, "bound");
     assert_eq!(edge.process.calls_made(), 1);
     edge.is_quiet();
+}
+
+#[test]
+fn a_body_that_leaves_no_time_for_a_call_is_not_failed_for_good() {
+    let fleet = Fleet::with(|redis| redis["timeout_ms"] = 1000.into());
+    let edge = &fleet.replicas[0];
+    let request = edge.seal(bind());
+    let id = edge.headers(0, &request);
+    edge.process.buffered(id, 1);
+    fleet.pass(1_900);
+    edge.process.complete(id, &request.body_bytes());
+    edge.process.settle_messages();
+    fleet.verdict(0, id, 7, "deadline");
+    assert!(edge.process.calls().is_empty(), "nothing is claimed that nobody can decide about");
+    fleet.claimed(1, &request);
+    assert_eq!(fleet.decisions(), 1);
+}
+
+#[test]
+fn a_record_tells_its_verdict_by_nothing_but_what_is_sealed() {
+    let lengths = [0, 1, 4, 1999].map(|errcode| {
+        let fleet = Fleet::new();
+        let request = fleet.replicas[0].seal(bind());
+        fleet.claimed(0, &request);
+        fleet.decides(0, errcode);
+        fleet.answered(0);
+        fleet.redis.value(&fleet.key()).unwrap().len()
+    });
+    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
+
+#[test]
+fn a_greeting_leaves_alone_what_others_wrote() {
+    let fleet = Fleet::unready(|redis| redis["key_prefix"] = "".into());
+    fleet.redis.put("greeting", b"hello");
+    fleet.greet();
+    assert_eq!(fleet.redis.value("greeting").as_deref(), Some(&b"hello"[..]));
+}
+
+/// Where stale callbacks are taken, a record here may expire while its call goes on: then a claim of this
+/// process's that nobody here knows of was not lost.
+#[test]
+fn where_stale_callbacks_are_taken_no_claim_is_adopted_and_a_late_verdict_is_written_all_the_same() {
+    let mut fleet = Fleet { redis: Redis::new(0), replicas: Vec::new() };
+    for _ in 0..2 {
+        let number = fleet.start_replica(|_| {});
+        for _ in 0..2 {
+            fleet.replicas[number].start_worker(|config| {
+                share(config, |_| {});
+                config["freshness_seconds"] = 0.into();
+                config["dedup"]["ttl_seconds"] = 30.into();
+            });
+        }
+    }
+    fleet.greet();
+    let edge = &fleet.replicas[0];
+    let request = edge.seal(bind());
+    let first = edge.arrive(2, &request);
+    edge.process.settle_messages();
+    fleet.answered(0);
+    edge.pass(31_000); // this machine's clock leaps, Redis's does not
+    let copy = edge.arrive(2, &request);
+    edge.process.settle_messages();
+    fleet.answered(0);
+    assert_eq!(fleet.decisions(), 1, "delivered again while its record lives in Redis");
+    fleet.decides(0, 4);
+    fleet.answered(0);
+    assert_eq!(fleet.exchanged(0, "written"), 1);
+    assert!(edge.finished(first).is_none(), "ends by its deadline");
+    edge.pass(25);
+    edge.tick_all();
+    fleet.serve();
+    fleet.verdict(0, copy, 4, "duplicate");
 }
