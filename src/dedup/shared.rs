@@ -231,7 +231,7 @@ impl Shared {
     /// Does once what claims and releases do, with a record of no callback's, so that whatever is wrong
     /// (password, rights, memory, a read-only replica) is said before the first of them.
     pub fn greeting(&self, nonce: Nonce) -> Zeroizing<Vec<u8>> {
-        let name = Name(format!("{}greeting", self.key_prefix));
+        let name = Name(format!("{}greeting:{}", self.key_prefix, hex::encode(nonce))); // nobody else's
         let value = self.pending(&name, nonce);
         let (key, ttl) = (name.0.as_bytes(), LEAST_TTL_SECONDS.to_string());
         self.batch(&[
