@@ -64,7 +64,8 @@ impl Target for Answers {
                 let choices = question << 3 | u8::from(has_password);
                 for (n, value) in values.iter().map(|value| bulk(Some(value))).chain([bulk(None)]).enumerate() {
                     let is_claim = matches!(kind, "claim" | "worker");
-                    for written in [&b"+OK\r\n"[..], b"$-1\r\n"].iter().take(if is_claim { 2 } else { 1 }) {
+                    let writes = [&b"+OK\r\n"[..], b"$-1\r\n", b"-OOM command not allowed\r\n"];
+                    for written in writes.iter().take(if is_claim { 3 } else { 1 }) {
                         let written: &[u8] = if is_claim { written } else { b"" };
                         let answer = [&[choices], ok, written, &value, b"+OK\r\n"].concat();
                         seeds.push(seed(&format!("{kind}-{number}-{n}-{}", written.len()), answer));
@@ -188,15 +189,12 @@ enum Class {
 fn to_a_claim(exchange: &Exchange<'_>, claims: bool) {
     with_world(exchange, |world, response| {
         let found = world.asks.found(&world.name, claims.then_some(&world.own), response);
-        let expected = exchange.replies().and_then(|replies| match replies.as_slice() {
-            [Line::Bulk(value)] | [Line::Simple | Line::Ok | Line::Bulk(None), Line::Bulk(value)] => match value {
-                None => Ok(Found::Absent),
-                Some(value) => match world.read(value)? {
-                    Found::Own if !claims => Ok(Found::Orphan(world.own.clone())),
-                    found => Ok(found),
-                },
+        let expected = exchange.replies().and_then(|replies| match read_back(&replies)? {
+            None => Ok(Found::Absent),
+            Some(value) => match world.read(value)? {
+                Found::Own if !claims => Ok(Found::Orphan(world.own.clone())),
+                found => Ok(found),
             },
-            _ => Err(Class::Unreadable),
         });
         assert_eq!(found.map_err(|trouble| exchange.class(&trouble)), expected);
     });
@@ -212,7 +210,7 @@ fn to_a_settlement(exchange: &Exchange<'_>) {
                 Found::Settled(Reply::Failed) => Concluded::Written,
                 _ => Concluded::Superseded,
             }),
-            _ => Err(Class::Unreadable),
+            other => Err(wrong(other)),
         });
         assert_eq!(concluded.map_err(|trouble| exchange.class(&trouble)), expected);
     });
@@ -221,7 +219,11 @@ fn to_a_settlement(exchange: &Exchange<'_>) {
 fn to_anything(exchange: &Exchange<'_>) {
     with_world(exchange, |world, response| {
         let acknowledged = world.asks.acknowledged(response);
-        assert_eq!(acknowledged.map_err(|trouble| exchange.class(&trouble)), exchange.replies().map(drop));
+        let expected = exchange.replies().and_then(|replies| {
+            let refused = replies.iter().any(|line| matches!(line, Line::Error(_)));
+            if refused { Err(wrong(&replies)) } else { Ok(()) }
+        });
+        assert_eq!(acknowledged.map_err(|trouble| exchange.class(&trouble)), expected);
     });
     let read = resp::replies(exchange.answer);
     assert_eq!(read.map(|replies| replies.len()), lines(exchange.answer).map(|lines| lines.len()));
@@ -237,10 +239,7 @@ fn to_a_worker(exchange: &Exchange<'_>) {
         Some(_) => worker.process.refuse_exchange(id),
         None => worker.process.end_exchange(id, None),
     }
-    let value = exchange.replies().and_then(|replies| match replies.as_slice() {
-        [Line::Bulk(Some(value))] | [Line::Simple | Line::Ok | Line::Bulk(None), Line::Bulk(Some(value))] => Ok(*value),
-        _ => Err(Class::Unreadable),
-    });
+    let value = exchange.replies().and_then(|replies| read_back(&replies)?.ok_or(Class::Unreadable));
     let told = |value: &[u8]| {
         OTHERS.with(|others| {
             let known = others[usize::from(exchange.has_password)].iter().find(|(known, _)| known == value);
@@ -295,15 +294,10 @@ impl<'a> Exchange<'a> {
             None => return Err(Class::NoAnswer),
         }
         let lines = lines(self.answer).ok_or(Class::Unreadable)?;
-        if let Some(line) = lines.iter().find_map(|line| if let Line::Error(line) = line { Some(*line) } else { None })
-        {
-            let wrong_type = line.split(|byte| *byte == b' ').next() == Some(b"WRONGTYPE");
-            return Err(if wrong_type { Class::Forged } else { Class::Refused });
-        }
         match lines.as_slice() {
             [Line::Ok, between @ .., Line::Ok] if self.has_password => Ok(between.to_vec()),
             [between @ .., Line::Ok] if !self.has_password => Ok(between.to_vec()),
-            _ => Err(Class::Unreadable),
+            other => Err(wrong(other)),
         }
     }
 
@@ -323,6 +317,25 @@ impl<'a> Exchange<'a> {
             }
             Trouble::NotBegun | Trouble::NoRandom => panic!("{said}"),
         }
+    }
+}
+
+/// What is wrong where other lines were to be expected: the first error among them.
+fn wrong(lines: &[Line<'_>]) -> Class {
+    let error = lines.iter().find_map(|line| if let Line::Error(line) = line { Some(*line) } else { None });
+    match error.map(|line| line.split(|byte| *byte == b' ').next() == Some(b"WRONGTYPE")) {
+        Some(true) => Class::Forged,
+        Some(false) => Class::Refused,
+        None => Class::Unreadable,
+    }
+}
+
+/// The value that is read back, whatever the write before it came to.
+fn read_back<'a>(lines: &[Line<'a>]) -> Result<Option<&'a [u8]>, Class> {
+    match lines {
+        [Line::Bulk(value)] | [Line::Simple | Line::Ok | Line::Bulk(None), Line::Bulk(value)] => Ok(*value),
+        [Line::Error(_), Line::Bulk(Some(value))] => Ok(Some(value)),
+        other => Err(wrong(other)),
     }
 }
 

@@ -248,9 +248,12 @@ impl Shared {
     /// [`Trouble`] if it says nothing.
     pub fn found(&self, name: &Name, own: Option<&Pending>, answer: Option<Response<'_>>) -> Result<Found, Trouble> {
         let value = match self.replies(answer)?.as_slice() {
-            // That to SET says only whether there was one, and GET tells that better.
-            [Resp::Bulk(value)] | [Resp::Simple(_) | Resp::Bulk(None), Resp::Bulk(value)] => *value,
-            _ => return Err(Trouble::Unreadable),
+            [Resp::Bulk(value)] => *value,
+            // The answer to SET says only whether there was a value, and GET tells that better.
+            [Resp::Simple(_) | Resp::Bulk(None), Resp::Bulk(value)] => *value,
+            // As when no memory is left: what is there is there all the same.
+            [Resp::Error(_), Resp::Bulk(value @ Some(_))] => *value,
+            other => return Err(refusal(other).unwrap_or(Trouble::Unreadable)),
         };
         match (value, own) {
             (None, _) => Ok(Found::Absent),
@@ -271,7 +274,7 @@ impl Shared {
     ) -> Result<Concluded, Trouble> {
         let value = match self.replies(answer)?.as_slice() {
             [Resp::Bulk(Some(value))] => *value,
-            _ => return Err(Trouble::Unreadable),
+            other => return Err(refusal(other).unwrap_or(Trouble::Unreadable)),
         };
         if *value == *settled.0 {
             return Ok(Concluded::Written);
@@ -287,7 +290,7 @@ impl Shared {
     /// # Errors
     /// [`Trouble`] if it is not.
     pub fn acknowledged(&self, answer: Option<Response<'_>>) -> Result<(), Trouble> {
-        self.replies(answer).map(drop)
+        refusal(&self.replies(answer)?).map_or(Ok(()), Err)
     }
 
     fn swap(&self, script: &[u8], name: &Name, from: &Pending, to: &[u8]) -> Zeroizing<Vec<u8>> {
@@ -309,16 +312,10 @@ impl Shared {
         let answer = answer.ok_or(Trouble::NoAnswer)?;
         let body = answer.connected().ok_or(Trouble::NotConnected)?;
         let mut replies = resp::replies(body).ok_or(Trouble::Unreadable)?;
-        if let Some(refused) = replies.iter().find_map(|reply| match reply {
-            Resp::Error(line) => Some(Word::of(line)),
-            _ => None,
-        }) {
-            // Somebody put something else in the record's place.
-            return Err(if refused.0 == "WRONGTYPE" { Trouble::Forged } else { Trouble::Refused(refused) });
-        }
+        let refused = refusal(&replies);
         let ends_well = replies.pop() == Some(Resp::Simple(b"OK"));
         let begins_well = self.auth.is_none() || (!replies.is_empty() && replies.remove(0) == Resp::Simple(b"OK"));
-        if ends_well && begins_well { Ok(replies) } else { Err(Trouble::Unreadable) }
+        if ends_well && begins_well { Ok(replies) } else { Err(refused.unwrap_or(Trouble::Unreadable)) }
     }
 
     fn read(&self, name: &Name, value: &[u8]) -> Result<Found, Trouble> {
@@ -341,6 +338,14 @@ impl Shared {
             _ => Err(Trouble::Forged),
         }
     }
+}
+
+/// The first error among replies.
+fn refusal(replies: &[Resp<'_>]) -> Option<Trouble> {
+    let line = replies.iter().find_map(|reply| if let Resp::Error(line) = reply { Some(line) } else { None })?;
+    let word = Word::of(line);
+    // Somebody put something else in the record's place.
+    Some(if word.0 == "WRONGTYPE" { Trouble::Forged } else { Trouble::Refused(word) })
 }
 
 const VERSION: u8 = 1;

@@ -184,6 +184,24 @@ fn a_settlement_is_believed_if_it_is_read_back() {
 }
 
 #[test]
+fn what_is_read_back_counts_though_nothing_could_be_written() {
+    let (a, b) = (shared(1), shared(2));
+    let name = a.name(b"n");
+    let own = a.pending(&name, [1; 16]);
+    let claimed = |answer: &[u8]| {
+        let answer = [b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", answer].concat();
+        a.found(&name, Some(&own), Some(Response::new(&headers(), &answer)))
+    };
+    let oom = Trouble::Refused(Word("OOM".to_owned()));
+    let settled = b.settled(&name, &Reply::Failed, [5; 16]);
+    assert_eq!(claimed(&bulk(Some(&settled.0))), Ok(Found::Settled(Reply::Failed)));
+    assert_eq!(claimed(&bulk(Some(&b.pending(&name, [2; 16]).0))), Ok(Found::Pending));
+    assert_eq!(claimed(&bulk(Some(b"forged"))), Err(Trouble::Forged));
+    assert_eq!(claimed(&bulk(None)), Err(oom.clone()), "nothing was written");
+    assert_eq!(claimed(b"-OOM command not allowed\r\n+OK\r\n"), Err(oom));
+}
+
+#[test]
 fn trouble_has_redis_own_word_and_nothing_else_of_it() {
     let a = shared_with(1, |redis| redis["password"] = "pw".into());
     let name = a.name(b"n");

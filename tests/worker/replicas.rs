@@ -780,6 +780,60 @@ fn where_that_is_wanted_each_replica_decides_at_most_once_without_redis_and_sett
 }
 
 #[test]
+fn a_redis_without_memory_still_tells_what_was_decided() {
+    for change in [|_: &mut Value| {}, local] {
+        let fleet = Fleet::with(change);
+        let request = fleet.replicas[0].seal(bind());
+        fleet.claimed(0, &request);
+        let waits = fleet.arrive(1, &request);
+        fleet.redis.refuse(Some(Refusal::Writes("OOM command not allowed".to_owned())));
+        fleet.answered(1);
+        fleet.waits(1, waits);
+        fleet.redis.refuse(None);
+        fleet.decides(0, 4);
+        fleet.answered(0);
+        fleet.redis.refuse(Some(Refusal::Writes("OOM command not allowed".to_owned())));
+        fleet.wait(25);
+        fleet.answered(1);
+        fleet.verdict(1, waits, 4, "duplicate");
+        fleet.all_say(&request, 4);
+        assert_eq!(fleet.decisions(), 1);
+
+        let mut fleet = fleet;
+        let restarted = fleet.start_replica(change);
+        fleet.greet();
+        let copy = fleet.claimed(restarted, &request);
+        fleet.verdict(restarted, copy, 4, "duplicate");
+        assert_eq!(fleet.decisions(), 1);
+    }
+}
+
+#[test]
+fn what_failed_for_good_fails_on_every_replica() {
+    // A bind whose call could not even begin, and a command that may have been carried out.
+    let fleet = Fleet::new();
+    let request = fleet.replicas[0].seal(bind());
+    let first = fleet.arrive(0, &request);
+    let (id, call) = fleet.exchange(0);
+    fleet.replicas[0].process.trouble(|troubles| troubles.calls = 1);
+    fleet.replicas[0].process.end_exchange(id, Some(&fleet.redis.execute(&call.body)));
+    fleet.answered(0);
+    fleet.verdict(0, first, 7, "upstream_unreachable");
+    fleet.all_say(&request, 7);
+
+    let request = fleet.replicas[0].seal(Event::remote_open_door("sn").req_id("r2"));
+    let first = fleet.claimed(0, &request);
+    let (call, _) = fleet.replicas[0].process.calls_to("backend").remove(0);
+    fleet.replicas[0].process.end_call(call, None);
+    fleet.answered(0);
+    fleet.replicas[0].plain(first, 503, "upstream_unreachable");
+    let copy = fleet.claimed(1, &request);
+    fleet.replicas[1].plain(copy, 503, "duplicate");
+    assert_eq!(fleet.replicas[1].process.calls_made_to("backend"), 0);
+    fleet.is_quiet();
+}
+
+#[test]
 fn a_look_that_fails_is_tried_again_whatever_is_wanted_since_another_replica_decides() {
     for change in [|_: &mut Value| {}, local] {
         let fleet = Fleet::with(change);
