@@ -51,7 +51,7 @@ impl Target for Answers {
         let mut seeds = Vec::new();
         for (number, has_password) in [false, true].into_iter().enumerate() {
             let ok: &[u8] = if has_password { b"+OK\r\n" } else { b"" };
-            let pure = WORLDS.with(|worlds| worlds[number].values.keys().cloned().collect::<Vec<_>>());
+            let pure = FIXTURES.with(|fixtures| fixtures[number].values.keys().cloned().collect::<Vec<_>>());
             let of_worker =
                 OTHERS.with(|others| others[number].iter().map(|(value, _)| value.clone()).collect::<Vec<_>>());
             let own = Worker::new(has_password).pending();
@@ -106,7 +106,7 @@ enum Says {
 }
 
 /// One replica that asks, and every value that there is.
-struct World {
+struct Fixture {
     asks: Shared,
     name: Name,
     own: Pending,
@@ -116,13 +116,13 @@ struct World {
 
 thread_local! {
     /// Without a password, and with one.
-    static WORLDS: [World; 2] = [false, true].map(World::new);
+    static FIXTURES: [Fixture; 2] = [false, true].map(Fixture::new);
     /// The values that another replica wrote for the callback of [`Worker`], and the verdict that they
     /// tell; one that is pending tells none.
     static OTHERS: [Vec<(Vec<u8>, Option<u32>)>; 2] = [false, true].map(others);
 }
 
-impl World {
+impl Fixture {
     fn new(has_password: bool) -> Self {
         let shared = |replica: u8, secret: &str| {
             let config = config(has_password, |redis| {
@@ -187,12 +187,12 @@ enum Class {
 
 /// The answer to a claim or an adoption; or to a look, with nothing of one's own to compare with.
 fn to_a_claim(exchange: &Exchange<'_>, claims: bool) {
-    with_world(exchange, |world, response| {
-        let found = world.asks.found(&world.name, claims.then_some(&world.own), response);
+    with_fixture(exchange, |fixture, response| {
+        let found = fixture.asks.found(&fixture.name, claims.then_some(&fixture.own), response);
         let expected = exchange.replies().and_then(|replies| match read_back(&replies)? {
             None => Ok(Found::Absent),
-            Some(value) => match world.read(value)? {
-                Found::Own if !claims => Ok(Found::Orphan(world.own.clone())),
+            Some(value) => match fixture.read(value)? {
+                Found::Own if !claims => Ok(Found::Orphan(fixture.own.clone())),
                 found => Ok(found),
             },
         });
@@ -201,11 +201,11 @@ fn to_a_claim(exchange: &Exchange<'_>, claims: bool) {
 }
 
 fn to_a_settlement(exchange: &Exchange<'_>) {
-    with_world(exchange, |world, response| {
-        let concluded = world.asks.concluded(&world.name, &world.settles, response);
+    with_fixture(exchange, |fixture, response| {
+        let concluded = fixture.asks.concluded(&fixture.name, &fixture.settles, response);
         let expected = exchange.replies().and_then(|replies| match replies.as_slice() {
-            [Line::Bulk(Some(value))] => Ok(match world.read(value)? {
-                Found::Own => Concluded::Orphan(world.own.clone()),
+            [Line::Bulk(Some(value))] => Ok(match fixture.read(value)? {
+                Found::Own => Concluded::Orphan(fixture.own.clone()),
                 Found::Orphan(pending) => Concluded::Orphan(pending),
                 Found::Settled(Reply::Failed) => Concluded::Written,
                 _ => Concluded::Superseded,
@@ -217,8 +217,8 @@ fn to_a_settlement(exchange: &Exchange<'_>) {
 }
 
 fn to_anything(exchange: &Exchange<'_>) {
-    with_world(exchange, |world, response| {
-        let acknowledged = world.asks.acknowledged(response);
+    with_fixture(exchange, |fixture, response| {
+        let acknowledged = fixture.asks.acknowledged(response);
         let expected = exchange.replies().and_then(|replies| {
             let refused = replies.iter().any(|line| matches!(line, Line::Error(_)));
             if refused { Err(wrong(&replies)) } else { Ok(()) }
@@ -269,10 +269,10 @@ fn to_a_worker(exchange: &Exchange<'_>) {
     }
 }
 
-fn with_world(exchange: &Exchange<'_>, check: impl FnOnce(&World, Option<Response<'_>>)) {
+fn with_fixture(exchange: &Exchange<'_>, check: impl FnOnce(&Fixture, Option<Response<'_>>)) {
     let headers = exchange.status.map(|status| responses::headers(status.as_bytes(), false));
     let response = headers.as_deref().map(|headers| Response::new(headers, exchange.answer));
-    WORLDS.with(|worlds| check(&worlds[usize::from(exchange.has_password)], response));
+    FIXTURES.with(|fixtures| check(&fixtures[usize::from(exchange.has_password)], response));
 }
 
 /// A line of an answer, as another reader has it.
