@@ -280,3 +280,19 @@ fn a_value_is_presentable_if_it_is_short_printable_and_not_padded() {
         assert_eq!(presentable(unfit), None, "{unfit:?}");
     }
 }
+
+#[test]
+fn the_largest_response_that_is_read_still_counts() {
+    const VERDICT: &str = r#"{"errcode":0}"#;
+    let verdict = |bytes: usize| [VERDICT, &" ".repeat(bytes - VERDICT.len())].concat();
+    assert_eq!(bind("200", &verdict(MAX_RESPONSE_BYTES)), (Some(0), "bound"));
+    assert_eq!(bind("200", &verdict(MAX_RESPONSE_BYTES + 1)), (None, "upstream_reply"));
+}
+
+#[test]
+fn a_status_is_shown_only_if_it_is_three_digits() {
+    assert_eq!(diagnosis::status(b"503"), "status 503");
+    for none in [&b""[..], b"50", b"5000", b"50x", b"5\x00\x00", b"\xff\xfe\xfd"] {
+        assert_eq!(diagnosis::status(none), "a status that is none");
+    }
+}

@@ -806,3 +806,13 @@ fn an_id_that_is_not_accepted_is_shown_if_it_looks_like_one() {
         assert_eq!(report.reason, format!("addressed to {id}, which is not accepted here"));
     }
 }
+
+#[test]
+fn only_the_first_goes_on_without_its_client_and_its_end_says_so() {
+    let (job, waiting) = Sent::bind().first();
+    assert!(!waiting.concluded(ended_well(&job, OK.as_bytes())).client_left());
+    let (job, waiting) = Sent::bind().first();
+    let Continue((_, waiting)) = waiting.gone() else { panic!("its call has not ended") };
+    assert!(waiting.concluded(ended_well(&job, OK.as_bytes())).client_left());
+    assert!(Sent::bind().copy(true).gone().is_break());
+}
