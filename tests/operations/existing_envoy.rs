@@ -57,13 +57,18 @@ async fn a_disabled_filter_serves_the_callbacks_route_and_sees_nothing_else() {
     let answer = edge.send(&callbacks(bind.forged())).await.unwrap();
     assert_eq!((answer.status, answer.rejection().as_deref()), (403, Some("bad_signature")));
 
-    // The same path of another host is none of the filter's, and the filter before it works there.
+    // The same path of another host ends at its route, and the filter before it works there.
     let elsewhere = edge.account.seal(Event::bind("sn-elsewhere")).with_header("host", b"www.example.com");
     assert_eq!(edge.send(&elsewhere).await.unwrap().status, 401);
     let elsewhere = elsewhere.with_header("x-wecom-event", b"bind");
-    let answer = edge.send(&elsewhere.with_header("authorization", b"Basic YWxpY2U6cGFzc3dvcmQ=")).await.unwrap();
+    let elsewhere = elsewhere.with_header("authorization", b"Basic YWxpY2U6cGFzc3dvcmQ=");
+    let answer = edge.send(&elsewhere).await.unwrap();
+    assert_eq!((answer.status, answer.rejection().as_deref()), (503, Some("filter_missing")));
+    assert_eq!(edge.backend.count(), 0);
+    // Its other paths pass.
+    let answer = edge.client.send(&edge.envoy.url("/other"), &elsewhere).await.unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "success"));
-    assert_eq!(edge.backend.requests()[0].path(), PATH);
+    assert_eq!(edge.backend.requests()[0].path(), "/other");
     assert_eq!(edge.backend.requests()[0].header("x-wecom-event"), None);
     edge.until_ended("other", "bad_signature", 1).await.unwrap();
     let ended: u64 =
