@@ -116,7 +116,7 @@ enum Failure {
 }
 
 impl Job {
-    /// The call for that callback, which must have ended by that Unix millisecond, and what its reply is
+    /// The call for that callback, which must have ended by that steady millisecond, and what its reply is
     /// sealed with.
     pub fn new(endpoint: Rc<Endpoint>, callback: Authentic, origin: &Origin, until_ms: u64) -> (Self, Sealer) {
         let content = callback.content();

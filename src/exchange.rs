@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Each step consumes the one before it, so nothing can happen to a callback twice or out of order,
-//! and nothing comes after its answer. Time and randomness are arguments. Whoever drives it reads
-//! bytes and sends them, and decides nothing.
+//! and nothing comes after its answer. Time and randomness are arguments; a `now_ms` is that of the
+//! steady clock, unless it says otherwise. Whoever drives it reads bytes and sends them, and decides
+//! nothing.
 //!
 //! The answer to a claim may come later than it was asked for: [`Claiming`] keeps. The call to the
 //! upstream belongs to the record, not to the exchange: when the client leaves, the exchange is over,
@@ -24,6 +25,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::callout::{Conclusion, Headers, Job, Origin, TRACE_HEADERS, header, is_printable};
+use crate::clock::Now;
 use crate::config::{Config, Endpoint};
 use crate::dedup::{Claim, RecordKey, Standing, Ticket};
 use crate::outcome::{Kind, Noise, Outcome};
@@ -66,7 +68,7 @@ impl<'p> Addressed<'p> {
     }
 
     /// Begins with the headers. A GET ends here, as does what is wrong; a POST goes on to its body.
-    pub fn begin(self, head: &Head<'_>, now_ms: u64) -> ControlFlow<Ended, Reading> {
+    pub fn begin(self, head: &Head<'_>, now: Now) -> ControlFlow<Ended, Reading> {
         let printable = |value: &[u8]| std::str::from_utf8(value).ok().filter(|v| is_printable(v)).map(str::to_owned);
         let context = Box::new(Context {
             config: self.config,
@@ -76,7 +78,7 @@ impl<'p> Addressed<'p> {
                 trace: head.trace.iter().filter_map(|(name, value)| Some((*name, printable(value)?))).collect(),
             },
             facts: Facts::UNKNOWN,
-            until_ms: now_ms.saturating_add(ANSWER_WITHIN_MS),
+            until_ms: now.steady_ms.saturating_add(ANSWER_WITHIN_MS),
             client_left: false,
             too_late: false,
         });
@@ -85,13 +87,13 @@ impl<'p> Addressed<'p> {
             return Break(context.end(Outcome::GrpcRequest, "content-type is application/grpc", Content::Reset));
         }
         let begun = match head.method {
-            b"GET" => context.verify_url(self.query, now_ms).map(Err),
+            b"GET" => context.verify_url(self.query, now.unix_ms).map(Err),
             b"POST" => context.expect_body(self.query, head).map(Ok),
             _ => Err(Rejection::new(Outcome::BadMethod, "neither GET nor POST")),
         };
         match begun {
             Ok(Ok(query)) => {
-                let first_byte_by_ms = Some(now_ms.saturating_add(FIRST_BYTE_MS));
+                let first_byte_by_ms = Some(now.steady_ms.saturating_add(FIRST_BYTE_MS));
                 Continue(Reading { context, query, first_byte_by_ms })
             }
             Ok(Err(digits)) => Break(context.end(Outcome::Verified, "", Content::Plain(digits))),
@@ -161,9 +163,9 @@ impl Reading {
     }
 
     /// The request is complete, and this is its body.
-    pub fn complete(mut self, body: &[u8], now_ms: u64) -> ControlFlow<Ended, Claiming> {
-        match self.context.open(&self.query, body, now_ms) {
-            Ok(callback) if self.context.until_ms <= now_ms => {
+    pub fn complete(mut self, body: &[u8], now: Now) -> ControlFlow<Ended, Claiming> {
+        match self.context.open(&self.query, body, now.unix_ms) {
+            Ok(callback) if self.context.until_ms <= now.steady_ms => {
                 // WeCom has given up, or is about to: nobody may act on it any more.
                 self.context.too_late = true;
                 Break(self.context.fail(callback.into_sealer(), Outcome::Deadline, "it was complete too late"))
@@ -216,7 +218,7 @@ impl Claiming {
         self.patience_ms().saturating_add(CALL_GRACE_MS)
     }
 
-    /// By when its verdict must be known if it is claimed at that time, in Unix milliseconds.
+    /// By when its verdict must be known if it is claimed at that time, both in steady milliseconds.
     pub fn until_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_add(self.patience_ms()).min(self.context.until_ms)
     }
@@ -421,7 +423,7 @@ impl Ended {
     }
 
     /// Seals the answer, if it is one to be sealed. `random` is asked for then only, and may fail.
-    pub fn seal(self, now_ms: u64, random: impl FnOnce() -> Option<SealingRandom>) -> (Ending, Report) {
+    pub fn seal(self, unix_ms: u64, random: impl FnOnce() -> Option<SealingRandom>) -> (Ending, Report) {
         let Self { mut context, mut outcome, mut reason, content } = self;
         if context.client_left {
             if let Content::Sealed { errcode, .. } = content {
@@ -438,7 +440,7 @@ impl Ended {
             Content::Plain(body) => Some(Answer { status: 200, headers: TEXT, body }),
             Content::Sealed { plaintext, sealer, errcode } => {
                 let form = context.config.reply_timestamp();
-                let sealed = random().and_then(|random| sealer.seal(&plaintext, now_ms / 1000, random, form));
+                let sealed = random().and_then(|random| sealer.seal(&plaintext, unix_ms / 1000, random, form));
                 match sealed {
                     Some(body) => {
                         context.facts.errcode = errcode;
@@ -466,7 +468,7 @@ struct Context {
     endpoint: Rc<Endpoint>,
     origin: Origin,
     facts: Facts,
-    /// By when it must be answered, in Unix milliseconds.
+    /// By when it must be answered, in steady milliseconds.
     until_ms: u64,
     client_left: bool,
     /// Whether it was complete too late, as whoever holds a request of WeCom's can have it.
@@ -476,9 +478,9 @@ struct Context {
 impl Context {
     /// A GET: the digits that the console sent encrypted. Nothing else is ever echoed, or a captured
     /// POST, sent again as GET, would print its plaintext (document 90930).
-    fn verify_url(&self, query: &[u8], now_ms: u64) -> Result<Vec<u8>, Rejection> {
+    fn verify_url(&self, query: &[u8], unix_ms: u64) -> Result<Vec<u8>, Rejection> {
         let (query, echo) = SignedQuery::parse_with_echo(query)?;
-        let opened = self.authenticate(&query, &echo, self.endpoint.verify_receive_ids(), now_ms)?;
+        let opened = self.authenticate(&query, &echo, self.endpoint.verify_receive_ids(), unix_ms)?;
         let digits = opened.message();
         if !(1..=64).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
             return Err(Rejection::new(Outcome::NotAnEcho, "the echo is not 1 to 64 digits"));
@@ -503,15 +505,15 @@ impl Context {
     }
 
     /// The body of a POST: envelope, then what a GET is checked for too, then its meaning.
-    fn open(&mut self, query: &SignedQuery, body: &[u8], now_ms: u64) -> Result<Authentic, Rejection> {
+    fn open(&mut self, query: &SignedQuery, body: &[u8], unix_ms: u64) -> Result<Authentic, Rejection> {
         if body.len() > self.config.max_body_bytes() {
             return Err(TOO_LARGE);
         }
         let ciphertext = envelope::parse_request(body)?;
-        let opened = self.authenticate(query, &ciphertext, self.endpoint.receive_ids(), now_ms)?;
+        let opened = self.authenticate(query, &ciphertext, self.endpoint.receive_ids(), unix_ms)?;
         let callback = Callback::read(opened)?;
         self.facts = Facts::of(callback.content());
-        Ok(callback.authenticate(self.freshness(now_ms))?)
+        Ok(callback.authenticate(self.freshness(unix_ms))?)
     }
 
     /// Signature, age, cipher and receive id, in this order: what GET and POST have in common.
@@ -520,14 +522,14 @@ impl Context {
         query: &SignedQuery,
         ciphertext: &Ciphertext,
         accepted: &[String],
-        now_ms: u64,
+        unix_ms: u64,
     ) -> Result<Opened, Rejection> {
         let signed = Signed::verify(query, ciphertext, self.endpoint.credentials())?;
-        Ok(signed.fresh(self.freshness(now_ms))?.open(accepted)?)
+        Ok(signed.fresh(self.freshness(unix_ms))?.open(accepted)?)
     }
 
-    fn freshness(&self, now_ms: u64) -> Freshness {
-        Freshness::new(now_ms / 1000, self.config.freshness_seconds())
+    fn freshness(&self, unix_ms: u64) -> Freshness {
+        Freshness::new(unix_ms / 1000, self.config.freshness_seconds())
     }
 
     /// Ends an authenticated callback with a reply. Nothing that is not a verdict answers a bind. The

@@ -115,7 +115,7 @@ impl Sent {
     /// The exchange with its whole body in.
     fn complete(&self) -> ControlFlow<Ended, Claiming> {
         let (reading, body) = self.reading();
-        reading.complete(&body, NOW_MS)
+        reading.complete(&body, Now::at(NOW_MS))
     }
 
     /// The exchange with its claim answered.
@@ -178,7 +178,7 @@ fn post() -> Head<'static> {
 }
 
 fn begin(config: &Rc<Config>, path: &str, head: &Head<'_>) -> ControlFlow<Ended, Reading> {
-    Addressed::find(config, path.as_bytes()).expect("ours").begin(head, NOW_MS)
+    Addressed::find(config, path.as_bytes()).expect("ours").begin(head, Now::at(NOW_MS))
 }
 
 /// The ticket of a claim that was won.
@@ -395,7 +395,7 @@ fn malformed_requests_are_refused() {
         goes_on(with(Some(fit), false));
     }
 
-    let complete = |body: &[u8]| ends(Sent::bind().reading().0.complete(body, NOW_MS));
+    let complete = |body: &[u8]| ends(Sent::bind().reading().0.complete(body, Now::at(NOW_MS)));
     rejected(complete(b""), 400, "bad_envelope");
     rejected(complete(br#"{"encrypt":"AAAA"}"#), 400, "bad_envelope");
     rejected(complete(&[b' '; 4096]), 400, "bad_envelope");
@@ -456,7 +456,7 @@ fn freshness_can_be_switched_off() {
     let mut old = message("event", "bind");
     old["base_info"].as_object_mut().unwrap().remove("createtime");
     let (begun, body) = Sent { timestamp: 1_000_000_000, ..Sent::new(old) }.begin_under(&config_of(&settings));
-    goes_on(goes_on(begun).complete(&body, NOW_MS));
+    goes_on(goes_on(begun).complete(&body, Now::at(NOW_MS)));
 }
 
 #[test]
@@ -511,8 +511,9 @@ fn a_value_that_is_not_presentable_is_no_header_and_not_shown() {
     let (_, path) = Sent::bind().sealed();
     let nameless = Addressed::find(&config(), path.as_bytes()).unwrap();
     let head = Head { request_id: Some(b"\xff"), ..post() };
-    let reading = goes_on(nameless.begin(&head, NOW_MS));
-    let Claimed::Call { job, .. } = goes_on(reading.complete(&Sent::bind().reading().1, NOW_MS)).claimed(won(), NOW_MS)
+    let reading = goes_on(nameless.begin(&head, Now::at(NOW_MS)));
+    let Claimed::Call { job, .. } =
+        goes_on(reading.complete(&Sent::bind().reading().1, Now::at(NOW_MS))).claimed(won(), NOW_MS)
     else {
         panic!("no call");
     };
@@ -611,7 +612,7 @@ fn a_body_that_never_begins_is_answered() {
     let (reading, body) = Sent::bind().reading();
     let reading = goes_on(reading.buffered(1));
     assert!(!reading.is_due(NOW_MS + 60_000), "a slow sender is Envoy's to time out");
-    goes_on(reading.complete(&body, NOW_MS));
+    goes_on(reading.complete(&body, Now::at(NOW_MS)));
 }
 
 #[test]
@@ -679,7 +680,7 @@ fn nobody_waits_longer_than_wecom_does() {
     let mut settings = settings();
     settings["endpoints"][0]["decision"]["timeout_ms"] = 2800.into();
     let (begun, body) = Sent::bind().begin_under(&config_of(&settings));
-    let claiming = goes_on(goes_on(begun).complete(&body, NOW_MS));
+    let claiming = goes_on(goes_on(begun).complete(&body, Now::at(NOW_MS)));
     assert_eq!(claiming.call_within_ms(), 2800 + CALL_GRACE_MS);
     let Claimed::Call { waiting, .. } = claiming.claimed(won(), NOW_MS) else { panic!("no call") };
     assert!(!waiting.is_due(NOW_MS + ANSWER_WITHIN_MS - 1) && waiting.is_due(NOW_MS + ANSWER_WITHIN_MS));
@@ -690,7 +691,7 @@ fn time_counts_from_the_headers() {
     // The body takes 2 s: the call gets what is left.
     let slow = |ms: u64| {
         let (reading, body) = Sent::bind().reading();
-        goes_on(reading.buffered(1)).complete(&body, NOW_MS + ms)
+        goes_on(reading.buffered(1)).complete(&body, Now::at(NOW_MS + ms))
     };
     let Claimed::Call { job, waiting, .. } = goes_on(slow(2000)).claimed(won(), NOW_MS + 2000) else {
         panic!("no call")
@@ -705,7 +706,7 @@ fn time_counts_from_the_headers() {
     goes_on(slow(ANSWER_WITHIN_MS - 1));
     says(ends(slow(ANSWER_WITHIN_MS)), FAIL_CLOSED, Outcome::Deadline);
     let (reading, _) = Sent::bind().reading();
-    rejected(ends(reading.complete(b"{}", latest_ms)), 400, "bad_envelope");
+    rejected(ends(reading.complete(b"{}", Now::at(latest_ms))), 400, "bad_envelope");
 }
 
 #[test]
@@ -785,7 +786,7 @@ fn nothing_shown_holds_a_secret() {
     for message in [r#"{"event":{"auth_code":""#, "", "[1]"] {
         let sent = Sent { receive_id: "secretcode", ..Sent::new(message) };
         let (reading, body) = sent.reading();
-        let report = rejected(ends(reading.complete(&body, NOW_MS)), 403, "bad_receive_id");
+        let report = rejected(ends(reading.complete(&body, Now::at(NOW_MS))), 403, "bad_receive_id");
         assert!(!report.reason.contains("secretcode"), "{report}");
     }
     // What stands there instead of an id, as after a wrong length, may be a piece of the message.

@@ -22,6 +22,7 @@
 //! | [`config`] | the plugin configuration, JSON or protobuf, to a `Config` that is right |
 //! | [`exchange`] | one callback from its headers to its answer, as a chain of types |
 //! | [`callout`] | the call to an upstream: what is asked, and what its answer counts as |
+//! | [`clock`] | time, as a worker measures it |
 //! | [`reply`] | what a callback is answered with, before it is sealed |
 //! | [`dedup`] | the records of duplicates: who is first, and what its copies are told |
 //! | [`outcome`] | every way a callback can end, in one table |
@@ -36,6 +37,7 @@
 //! runs natively and in any Wasm engine: tests and fuzzer drive the very [`worker`] that Envoy runs.
 
 pub mod callout;
+pub mod clock;
 pub mod config;
 pub mod dedup;
 pub mod exchange;

@@ -33,6 +33,7 @@ use self::notice::Notice;
 use self::sharing::{Announcement, Exchange, Share, Sharing};
 use self::streams::{Stage, Streams};
 use crate::callout::{Conclusion, Job, Response};
+use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::dedup::{Claim, Listener, NotConcluded, RecordKey, Records, Store, Ticket, record};
 use crate::exchange::{Addressed, Claimed, Claiming, Ended, Ending, Head, Reading, Waiting};
@@ -86,6 +87,7 @@ impl<H: Host> Root<H> {
         }
         let worker = Self(Rc::new(Worker {
             host,
+            clock: Clock::default(),
             config: Rc::new(config),
             shared,
             sharing: sharing.flatten(),
@@ -151,10 +153,10 @@ impl<H: Host> Stream<H> {
 
     /// The headers of a request for one of our endpoints are there.
     pub fn begin(&self, addressed: Addressed<'_>, head: &Head<'_>) {
-        let now_ms = self.worker.host.now_ms();
-        match addressed.begin(head, now_ms) {
+        let now = self.worker.now();
+        match addressed.begin(head, now) {
             Continue(reading) => self.worker.keep_reading(self.id, reading),
-            Break(ended) => self.worker.answer(self.id, ended, now_ms),
+            Break(ended) => self.worker.answer(self.id, ended, now),
         }
     }
 
@@ -164,7 +166,7 @@ impl<H: Host> Stream<H> {
         let Some(reading) = self.worker.take_reading(self.id) else { return };
         match reading.buffered(size) {
             Continue(reading) => self.worker.keep_reading(self.id, reading),
-            Break(ended) => self.worker.answer(self.id, ended, self.worker.host.now_ms()),
+            Break(ended) => self.worker.answer(self.id, ended, self.worker.now()),
         }
     }
 
@@ -173,10 +175,10 @@ impl<H: Host> Stream<H> {
     pub fn complete(&self, read: impl FnOnce(usize) -> Vec<u8>) {
         let Some(reading) = self.worker.take_reading(self.id) else { return };
         let body = read(reading.max_body_bytes().saturating_add(1));
-        let now_ms = self.worker.host.now_ms();
-        match reading.complete(&body, now_ms) {
-            Continue(claiming) => self.worker.claim(self.id, claiming, now_ms),
-            Break(ended) => self.worker.answer(self.id, ended, now_ms),
+        let now = self.worker.now();
+        match reading.complete(&body, now) {
+            Continue(claiming) => self.worker.claim(self.id, claiming, now),
+            Break(ended) => self.worker.answer(self.id, ended, now),
         }
     }
 
@@ -188,6 +190,7 @@ impl<H: Host> Stream<H> {
 
 struct Worker<H> {
     host: H,
+    clock: Clock,
     config: Rc<Config>,
     /// Missing where there were no random numbers: then nothing can be claimed, nor sealed.
     shared: Option<Shared>,
@@ -236,6 +239,10 @@ struct CallMade {
 }
 
 impl<H: Host> Worker<H> {
+    fn now(&self) -> Now {
+        self.clock.now(self.host.now_ms())
+    }
+
     fn take_reading(&self, id: StreamId) -> Option<Reading> {
         self.streams.borrow_mut().take_reading(id)
     }
@@ -270,31 +277,31 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    fn claim(&self, id: StreamId, claiming: Claiming, now_ms: u64) {
+    fn claim(&self, id: StreamId, claiming: Claiming, now: Now) {
         let name = claiming.name();
         let share = match &self.sharing {
-            Some(sharing) => Share::ToClaim(sharing.name(&name), claiming.until_ms(now_ms)),
+            Some(sharing) => Share::ToClaim(sharing.name(&name), claiming.until_ms(now.steady_ms)),
             None => Share::Nothing,
         };
         let claim = match &self.shared {
             Some(Shared { records, queue }) => {
                 let key = records.key(&name);
-                let deadline = seconds(now_ms.saturating_add(claiming.call_within_ms())).saturating_add(1);
-                records.claim(&self.host, key, seconds(now_ms), deadline, *queue)
+                let deadline = seconds(now.unix_ms.saturating_add(claiming.call_within_ms())).saturating_add(1);
+                records.claim(&self.host, key, seconds(now.unix_ms), deadline, *queue)
             }
             None => Claim::Unavailable,
         };
-        match claiming.claimed(claim, now_ms) {
+        match claiming.claimed(claim, now.steady_ms) {
             Claimed::Call { ticket, job, waiting } => {
                 self.keep(id, Stage::Waiting(ticket.key(), waiting));
                 self.hand_over(Call { ticket, job, first: id, share });
             }
             Claimed::Wait { key, waiting } => {
                 self.keep(id, Stage::Waiting(key, waiting));
-                self.note_that_it_listens(now_ms);
+                self.note_that_it_listens(now.unix_ms);
                 self.host.count(Count::CopyWaits);
             }
-            Claimed::Ended(ended) => self.answer(id, ended, now_ms),
+            Claimed::Ended(ended) => self.answer(id, ended, now),
         }
     }
 
@@ -316,7 +323,7 @@ impl<H: Host> Worker<H> {
         while let Some(message) = self.host.receive(*queue) {
             match Notice::decode(&message) {
                 Some(Notice::JobWaits) => self.make_calls(),
-                Some(Notice::Settled(key, reply)) => self.tell(key, &reply, None, self.host.now_ms()),
+                Some(Notice::Settled(key, reply)) => self.tell(key, &reply, None, self.now()),
                 None => {}
             }
         }
@@ -335,7 +342,7 @@ impl<H: Host> Worker<H> {
 
     /// Calls the upstream.
     fn decide(&self, call: Call) {
-        let began_ms = self.host.now_ms();
+        let began_ms = self.now().steady_ms;
         let Some(request) = call.job.request(began_ms) else {
             let mut conclusion = call.job.too_late();
             // Nobody was asked, and other replicas need not fail with this one.
@@ -360,7 +367,7 @@ impl<H: Host> Worker<H> {
         let ended = self.calls.borrow_mut().remove(&id);
         match ended {
             Some(InProgress::Call(CallMade { call, began_ms, timeout_ms })) => {
-                let elapsed_ms = self.host.now_ms().saturating_sub(began_ms);
+                let elapsed_ms = self.now().steady_ms.saturating_sub(began_ms);
                 self.count_call(&call.job, elapsed_ms);
                 let conclusion = call.job.conclude(response, elapsed_ms, timeout_ms);
                 self.record_and_tell(call, conclusion);
@@ -375,7 +382,7 @@ impl<H: Host> Worker<H> {
         let Call { ticket, job, first, share } = call;
         let Some(Shared { records, .. }) = &self.shared else { return };
         let key = ticket.key();
-        let now = seconds(self.host.now_ms());
+        let now = seconds(self.now().unix_ms);
         let mut kept = record::kept(&conclusion.reply, job.event());
         let listeners = if conclusion.is_kept {
             records.settle(&self.host, ticket, &kept, now)
@@ -417,19 +424,19 @@ impl<H: Host> Worker<H> {
         let Announcement { key, listeners, first, conclusion } = announcement;
         let Some(Shared { queue, .. }) = &self.shared else { return };
         let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
-        let now_ms = self.host.now_ms();
+        let now = self.now();
         for listener in listeners.into_iter().filter(|listener| listener != queue) {
-            if self.listens(listener, now_ms) {
+            if self.listens(listener, now.unix_ms) {
                 self.host.send(listener, &notice);
             }
         }
         let told = conclusion.reply.clone();
-        self.tell(key, &told, Some((first, conclusion)), now_ms);
+        self.tell(key, &told, Some((first, conclusion)), now);
     }
 
     /// Tells every stream of this worker that waits for a record how its call has ended; if the call
     /// was made here, the stream that it was made for is told its conclusion.
-    fn tell(&self, key: RecordKey, reply: &Reply, mut own: Option<(StreamId, Conclusion)>, now_ms: u64) {
+    fn tell(&self, key: RecordKey, reply: &Reply, mut own: Option<(StreamId, Conclusion)>, now: Now) {
         let waiting = self.streams.borrow_mut().take_waiting(key);
         for (id, waiting) in waiting {
             let is_copy = waiting.is_copy();
@@ -441,7 +448,7 @@ impl<H: Host> Worker<H> {
                 Continue(waiting) => self.keep(id, Stage::Waiting(key, waiting)),
                 Break(ended) => {
                     self.count_end_of_wait(is_copy);
-                    self.answer(id, ended, now_ms);
+                    self.answer(id, ended, now);
                 }
             }
         }
@@ -449,21 +456,21 @@ impl<H: Host> Worker<H> {
 
     fn tick(&self) {
         self.make_calls(); // the message about them may have been lost
-        let now_ms = self.host.now_ms();
-        let due = self.streams.borrow().due(now_ms);
+        let now = self.now();
+        let due = self.streams.borrow().due(now.steady_ms);
         for id in due {
             let stage = self.streams.borrow_mut().take(id);
             match stage {
-                Some(Stage::Reading(reading)) => self.answer(id, reading.give_up(self.body_seen.get()), now_ms),
-                Some(Stage::Waiting(key, waiting)) => self.look_after(id, key, waiting, now_ms),
+                Some(Stage::Reading(reading)) => self.answer(id, reading.give_up(self.body_seen.get()), now),
+                Some(Stage::Waiting(key, waiting)) => self.look_after(id, key, waiting, now),
                 None => {} // ended while another was answered
             }
         }
         if self.streams.borrow().anybody_waits() {
-            self.note_that_it_listens(now_ms);
+            self.note_that_it_listens(now.unix_ms);
         }
-        self.tick_shared(now_ms);
-        self.say_what_was_kept_back(now_ms);
+        self.tick_shared(now.steady_ms);
+        self.say_what_was_kept_back(now.unix_ms);
         let shares = self.sharing.as_ref().is_some_and(|sharing| !sharing.is_idle());
         let waits = !self.streams.borrow().is_empty() || !self.jobs.borrow().is_empty() || shares;
         if !waits && !self.noise.borrow().has_kept_back() {
@@ -476,29 +483,29 @@ impl<H: Host> Worker<H> {
     /// Envoy keeps a queue for good and calls the context that opened it, by its number. When a VM has died
     /// or was replaced, that number may be another's, and the call a trap. So nobody sends to a queue whose
     /// worker has not lately said that somebody waits there; a copy that is not told looks by itself.
-    fn note_that_it_listens(&self, now_ms: u64) {
+    fn note_that_it_listens(&self, unix_ms: u64) {
         let Some(Shared { queue, .. }) = &self.shared else { return };
         let name = listening(*queue);
         let (_, number) = self.host.get(&name);
-        self.host.set(&name, &now_ms.to_be_bytes(), number);
+        self.host.set(&name, &unix_ms.to_be_bytes(), number);
     }
 
-    fn listens(&self, listener: Listener, now_ms: u64) -> bool {
+    fn listens(&self, listener: Listener, unix_ms: u64) -> bool {
         let (noted, _) = self.host.get(&listening(listener));
         let noted = noted.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
-        noted.abs_diff(now_ms) <= LISTENS_MS
+        noted.abs_diff(unix_ms) <= LISTENS_MS
     }
 
     /// A copy looks once more before it gives up, and at every tick if nobody will tell it.
-    fn look_after(&self, id: StreamId, key: RecordKey, waiting: Waiting, now_ms: u64) {
+    fn look_after(&self, id: StreamId, key: RecordKey, waiting: Waiting, now: Now) {
         let shared = self.shared.as_ref().filter(|_| waiting.is_copy());
-        let standing = shared.and_then(|shared| shared.records.look(&self.host, key, seconds(now_ms)));
+        let standing = shared.and_then(|shared| shared.records.look(&self.host, key, seconds(now.unix_ms)));
         let is_copy = waiting.is_copy();
-        match waiting.told(standing, now_ms) {
+        match waiting.told(standing, now.steady_ms) {
             Continue(waiting) => self.keep(id, Stage::Waiting(key, waiting)),
             Break(ended) => {
                 self.count_end_of_wait(is_copy);
-                self.answer(id, ended, now_ms);
+                self.answer(id, ended, now);
             }
         }
     }
@@ -524,7 +531,7 @@ impl<H: Host> Worker<H> {
             None => return,
         };
         if self.host.finish(id, &report, &Ending::Gone) {
-            self.say(&report, self.host.now_ms());
+            self.say(&report, self.now());
         }
     }
 
@@ -536,22 +543,22 @@ impl<H: Host> Worker<H> {
 
     /// Answers a stream, if its client is still there. One that the host no longer knows is neither
     /// counted nor logged.
-    fn answer(&self, id: StreamId, ended: Ended, now_ms: u64) {
+    fn answer(&self, id: StreamId, ended: Ended, now: Now) {
         let left = ended.client_left();
-        let (ending, report) = ended.seal(now_ms, || self.host.random());
+        let (ending, report) = ended.seal(now.unix_ms, || self.host.random());
         if left || self.host.finish(id, &report, &ending) {
-            self.say(&report, now_ms);
+            self.say(&report, now);
         }
     }
 
     /// Counts a callback that has ended, and puts it into the log.
-    fn say(&self, report: &Report, now_ms: u64) {
+    fn say(&self, report: &Report, now: Now) {
         let Report { endpoint, facts, outcome, level, .. } = report;
         let (event, errcode) = (facts.event, facts.errcode);
         self.host.count(Count::Ended { endpoint, event, outcome: *outcome, errcode });
-        self.say_what_was_kept_back(now_ms);
+        self.say_what_was_kept_back(now.unix_ms);
         let noise = report.noise.filter(|_| *level <= Level::Warn);
-        let is_admitted = noise.is_none_or(|noise| self.noise.borrow_mut().of(noise).admits(now_ms));
+        let is_admitted = noise.is_none_or(|noise| self.noise.borrow_mut().of(noise).admits(now.unix_ms));
         if is_admitted {
             self.host.log(*level, format_args!("{report}"));
         } else {
@@ -559,8 +566,8 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    fn say_what_was_kept_back(&self, now_ms: u64) {
-        let counts = self.noise.borrow_mut().each(|budget| budget.take_kept_back(now_ms));
+    fn say_what_was_kept_back(&self, unix_ms: u64) {
+        let counts = self.noise.borrow_mut().each(|budget| budget.take_kept_back(unix_ms));
         counts.into_iter().flatten().for_each(|count| self.say_kept_back(count));
     }
 

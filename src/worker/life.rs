@@ -71,7 +71,7 @@ pub(super) enum Step {
 }
 
 impl Claim {
-    /// Begins. The record is to be known by that Unix millisecond.
+    /// Begins. The record is to be known by that steady millisecond.
     pub(super) fn new(
         shared: &Shared,
         name: Name,

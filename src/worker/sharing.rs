@@ -47,7 +47,7 @@ enum Later {
 pub(super) enum Share {
     /// There is none.
     Nothing,
-    /// It is to be claimed under this name, and known by that Unix millisecond.
+    /// It is to be claimed under this name, and known by that steady millisecond.
     ToClaim(Name, u64),
     /// It is claimed; or it could not be, and this process decides alone.
     Held(Held),
@@ -111,7 +111,7 @@ impl<H: Host> Worker<H> {
     /// Claims the shared record for a call, which is made if it is won.
     pub(super) fn claim_shared(&self, call: Call, name: Name, until_ms: u64) {
         let Some(sharing) = &self.sharing else { return self.decide(call) };
-        if call.job.request(self.host.now_ms()).is_none() {
+        if call.job.request(self.now().steady_ms).is_none() {
             return self.fail(call, Outcome::Deadline, "its time was over before its record could be claimed");
         }
         match self.host.random() {
@@ -183,7 +183,7 @@ impl<H: Host> Worker<H> {
 
     /// Begins an exchange.
     fn ask(&self, sharing: &Sharing, request: &[u8], what: What) {
-        let began_ms = self.host.now_ms();
+        let began_ms = self.now().steady_ms;
         let request = UpstreamRequest {
             cluster: &sharing.cluster,
             // Envoy wants them, and sends none.
@@ -211,7 +211,7 @@ impl<H: Host> Worker<H> {
                 let held = claim.held();
                 let found = end.and_then(|answer| sharing.shared.found(held.name(), Some(held.pending()), answer));
                 self.note(sharing, began_ms, found.as_ref().map(exchanged));
-                let now_ms = self.host.now_ms();
+                let now_ms = self.now().steady_ms;
                 let step = claim.answered(&sharing.shared, found, || self.host.random(), now_ms);
                 self.take_step(sharing, call, step);
             }
@@ -291,7 +291,7 @@ impl<H: Host> Worker<H> {
     }
 
     fn settle_later(&self, sharing: &Sharing, settlement: Settlement) {
-        match settlement.later(self.host.now_ms()) {
+        match settlement.later(self.now().steady_ms) {
             Some((at_ms, settlement)) => {
                 self.host.count(Count::RepeatsWaiting(1));
                 self.do_later(sharing, at_ms, Later::Settle(settlement));
@@ -307,7 +307,7 @@ impl<H: Host> Worker<H> {
 
     /// Counts an exchange, and says once a second what was wrong with one.
     fn note(&self, sharing: &Sharing, began_ms: u64, result: Result<Exchanged, &Trouble>) {
-        let now_ms = self.host.now_ms();
+        let now_ms = self.now().steady_ms;
         let elapsed_ms = now_ms.saturating_sub(began_ms);
         let what = result.unwrap_or_else(Exchanged::of);
         self.host.count(Count::Exchanged { what, elapsed_ms });
