@@ -133,6 +133,11 @@ impl Trouble {
         matches!(self, Self::Forged)
     }
 
+    /// Whether what was asked may have been done all the same; what Redis refuses, it has not done.
+    pub fn leaves_it_open(&self) -> bool {
+        matches!(self, Self::NoAnswer | Self::Unreadable)
+    }
+
     /// Whether this process's own record may decide in its place, where that is wanted.
     pub fn leaves_the_choice(&self) -> bool {
         !matches!(self, Self::Forged | Self::NoRandom)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  claim ─┬─ own ────────────────────▶ Won: decide, then settle or release ─▶ told ─▶ repeat until settled
-//!         ├─ orphan ─ adopt ─ own ───▶ Won
+//!         ├─ orphan ─ adopt ─ own ───▶ Won; claim again if it was given up meanwhile
 //!         ├─ pending ─ look ⟲ ───────▶ Settled, GivenUp, or Late
 //!         ├─ settled ────────────────▶ Settled
 //!         └─ trouble ────────────────▶ Trouble
@@ -19,7 +19,9 @@ use zeroize::Zeroizing;
 /// How soon a record that another replica works on is looked at again, in milliseconds; doubled each time.
 const FIRST_LOOK_MS: u64 = 25;
 /// The longest pause between two looks, in milliseconds.
-const LAST_LOOK_MS: u64 = 200;
+const LONGEST_PAUSE_MS: u64 = 200;
+/// How long before its time is over a record is looked at once more, in milliseconds: two ticks.
+const LAST_LOOK_BEFORE_MS: u64 = 50;
 /// How often one claim adopts an orphan.
 const MAX_ADOPTIONS: u8 = 2;
 
@@ -43,6 +45,8 @@ pub(super) struct Claim {
 pub(super) struct Held {
     name: Name,
     pending: Pending,
+    /// For the settlement, which may not fail for want of random numbers: somebody has decided by then.
+    iv: Nonce,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,17 +75,17 @@ pub(super) enum Step {
 }
 
 impl Claim {
-    /// Begins. The record is to be known by that steady millisecond.
+    /// Begins, with random bytes for the claim and for its settlement. The record is to be known by that steady millisecond.
     pub(super) fn new(
         shared: &Shared,
         name: Name,
-        nonce: Nonce,
+        (nonce, iv): (Nonce, Nonce),
         until_ms: u64,
         adopts: bool,
     ) -> (Self, Zeroizing<Vec<u8>>) {
         let pending = shared.pending(&name, nonce);
         let request = shared.claim(&name, &pending);
-        let held = Held { name, pending };
+        let held = Held { name, pending, iv };
         (Self { held, asked: Asked::Claim, adoptions: 0, pause_ms: FIRST_LOOK_MS, until_ms, adopts }, request)
     }
 
@@ -120,6 +124,12 @@ impl Claim {
                 Step::Ask(self, request)
             }
             Ok(Found::Absent) if self.asked == Asked::Look => Step::GivenUp,
+            // It has been given up just now: it is anybody's.
+            Ok(Found::Absent) if self.asked == Asked::Adoption => {
+                self.asked = Asked::Claim;
+                let request = shared.claim(&self.held.name, &self.held.pending);
+                Step::Ask(self, request)
+            }
             // Neither what was written nor anything else: somebody deletes what replicas write.
             Ok(Found::Absent | Found::Orphan(_)) => Step::Trouble(self.held, Trouble::Unreadable),
             // It is another's in any case; Redis may be back in time.
@@ -129,19 +139,20 @@ impl Claim {
     }
 
     fn look_later(mut self, now_ms: u64) -> Step {
-        let at_ms = now_ms.saturating_add(self.pause_ms);
-        if self.until_ms <= at_ms {
+        let last_ms = self.until_ms.saturating_sub(LAST_LOOK_BEFORE_MS);
+        let at_ms = now_ms.saturating_add(self.pause_ms).min(last_ms);
+        if at_ms <= now_ms {
             return Step::Late;
         }
-        self.pause_ms = self.pause_ms.saturating_mul(2).min(LAST_LOOK_MS);
+        self.pause_ms = self.pause_ms.saturating_mul(2).min(LONGEST_PAUSE_MS);
         Step::LookAt(at_ms, self)
     }
 }
 
 impl Held {
     /// What settles it.
-    pub(super) fn settlement(self, shared: &Shared, kept: &Reply, iv: Nonce) -> Settlement {
-        let settled = shared.settled(&self.name, kept, iv);
+    pub(super) fn settlement(self, shared: &Shared, kept: &Reply) -> Settlement {
+        let settled = shared.settled(&self.name, kept, self.iv);
         Settlement { held: self, settled, pause_ms: FIRST_REPEAT_MS }
     }
 

@@ -114,9 +114,9 @@ impl<H: Host> Worker<H> {
         if call.job.request(self.now().steady_ms).is_none() {
             return self.fail(call, Outcome::Deadline, "its time was over before its record could be claimed");
         }
-        match self.host.random() {
-            Some(nonce) => {
-                let (claim, request) = life::Claim::new(&sharing.shared, name, nonce, until_ms, sharing.adopts);
+        match self.host.random().zip(self.host.random()) {
+            Some(random) => {
+                let (claim, request) = life::Claim::new(&sharing.shared, name, random, until_ms, sharing.adopts);
                 self.ask(sharing, &request, What::Claim(call, claim));
             }
             None => self.give_up(sharing, call, &Trouble::NoRandom),
@@ -125,10 +125,9 @@ impl<H: Host> Worker<H> {
 
     /// Has the verdict written, and then told, if there is anybody to be told.
     pub(super) fn settle_shared(&self, held: Held, reply: &Reply, announcement: Option<Announcement>) {
-        let written = self.sharing.as_ref().zip(self.host.random());
-        match written {
-            Some((sharing, iv)) => {
-                let settlement = held.settlement(&sharing.shared, reply, iv);
+        match &self.sharing {
+            Some(sharing) => {
+                let settlement = held.settlement(&sharing.shared, reply);
                 let request = settlement.request(&sharing.shared);
                 self.ask(sharing, &request, What::Settlement(settlement, announcement));
             }
@@ -268,7 +267,10 @@ impl<H: Host> Worker<H> {
                     "the call of the first of its copies, on another replica, had not ended",
                 );
             }
-            Step::Trouble(_, trouble) if sharing.on_error == OnError::Refuse || !trouble.leaves_the_choice() => {
+            Step::Trouble(held, trouble) if sharing.on_error == OnError::Refuse || !trouble.leaves_the_choice() => {
+                if trouble.leaves_it_open() {
+                    self.release_shared(&held); // or it would keep other replicas out until it expires
+                }
                 self.give_up(sharing, call, &trouble);
             }
             Step::Trouble(held, _) => {
