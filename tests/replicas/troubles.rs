@@ -1,7 +1,7 @@
 //! Redis away, before a decision and after it.
 
 use testbed::backend::Behaviour;
-use testbed::redis::Passes;
+use testbed::redis::{Passes, USER};
 use testbed::waiting::until;
 
 use super::*;
@@ -70,15 +70,43 @@ async fn a_verdict_that_redis_missed_is_told_at_once_and_written_later() {
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_was_lost_is_adopted_by_its_own_replica_alone() {
+async fn a_claim_whose_answer_was_lost_is_given_up_and_any_replica_may_decide() {
     let _machine = MACHINE.read().await;
     for passes in [Passes::Requests, Passes::HalfAnAnswer] {
         let Some(replicas) = Replicas::start_with(patient).await else { return };
-        let greeted = async || exchanged(&replicas.one, "greeted").await == 1;
-        until("Redis was greeted", greeted).await.unwrap();
+        greeted(&replicas).await;
         let event = Event::bind("sn-lost");
         replicas.links[0].set(passes);
         assert_eq!(verdict(&replicas.one, &event).await, 7, "{passes:?}");
+        let given_up = async || replicas.redis.names().unwrap().is_empty();
+        until("it was given up", given_up).await.unwrap();
+        replicas.links[0].set(Passes::Whole);
+        assert_eq!(replicas.backend.count(), 0);
+        assert_eq!(verdict(&replicas.other, &event).await, 0, "{passes:?}");
+        assert_eq!(verdict(&replicas.one, &event).await, 0, "{passes:?}");
+        assert_eq!(replicas.backend.count(), 1, "{passes:?}");
+        replicas.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_claim_that_could_not_be_given_up_is_adopted_by_its_own_replica_alone() {
+    let _machine = MACHINE.read().await;
+    for passes in [Passes::Requests, Passes::HalfAnAnswer] {
+        let Some(replicas) = Replicas::start_with(patient).await else { return };
+        greeted(&replicas).await;
+        let event = Event::bind("sn-lost");
+        replicas.links[0].set(passes);
+        replicas.redis.run(&format!("ACL SETUSER {USER} -eval")).unwrap();
+        assert_eq!(verdict(&replicas.one, &event).await, 7, "{passes:?}");
+        let tried = async || {
+            let failed =
+                ["unreachable", "refused", "unreadable"].map(async |result| exchanged(&replicas.one, result).await);
+            let [one, two, three] = failed;
+            one.await + two.await + three.await == 2
+        };
+        until("it could not be given up", tried).await.unwrap();
+        replicas.redis.run(&format!("ACL SETUSER {USER} +eval")).unwrap();
         replicas.links[0].set(Passes::Whole);
         assert_eq!(replicas.redis.names().unwrap().len(), 1, "{passes:?}: it was claimed");
         assert_eq!(verdict(&replicas.other, &event).await, 7, "{passes:?}: who claimed it may be at work");
@@ -89,6 +117,11 @@ async fn a_claim_whose_answer_was_lost_is_adopted_by_its_own_replica_alone() {
         assert_eq!(replicas.backend.count(), 1, "{passes:?}");
         replicas.end().await;
     }
+}
+
+async fn greeted(replicas: &Replicas) {
+    let greeted = async || exchanged(&replicas.one, "greeted").await == 1;
+    until("Redis was greeted", greeted).await.unwrap();
 }
 
 #[tokio::test]
