@@ -210,6 +210,21 @@ impl Bootstrap {
         self.edit(|config| filters(config).retain(|filter| filter["name"] != name))
     }
 
+    /// Has the filter on for every route, instead of for the callback's alone.
+    ///
+    /// # Panics
+    /// If it is so already.
+    #[must_use]
+    pub fn always_on(self) -> Self {
+        self.edit_hcm(|hcm| {
+            let taken = hcm["http_filters"][0].as_object_mut().and_then(|filter| filter.remove("disabled"));
+            assert_eq!(taken, Some(true.into()), "the filter was off");
+            let route = hcm["route_config"]["virtual_hosts"][0]["routes"][0].as_object_mut();
+            let taken = route.and_then(|route| route.remove("typed_per_filter_config"));
+            assert!(taken.is_some(), "the callback's route switched it on");
+        })
+    }
+
     /// Points a cluster at that port of the loopback address.
     ///
     /// # Panics

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use testbed::backend::{Behaviour, Step};
-use testbed::envoy::repository;
+use testbed::envoy::{Bootstrap, repository};
 use testbed::wecom::{Client, Event, send_raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -142,6 +142,11 @@ async fn no_spelling_of_the_callbacks_path_reaches_a_backend() {
         assert!(statuses.contains(&(path, 503)), "{path}: {statuses:?}");
     }
     assert!(statuses.contains(&("/suite%2freceive", 400)), "{statuses:?}");
+    edge.end().await;
+
+    // Nor is the filter skipped by one, off as it is for other routes: where it is on for all, nothing differs.
+    let edge = Edge::start_with(Bootstrap::always_on).await;
+    assert_eq!(no_spelling_reaches_a_backend(&edge).await, statuses);
     edge.end().await;
 }
 

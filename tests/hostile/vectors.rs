@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 use testbed::wecom::{Account, Answer};
 
-use crate::{Edge, wire};
+use crate::{Edge, PATH, wire};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -23,7 +23,7 @@ struct Vector {
 
 impl Vector {
     fn path(&self) -> String {
-        format!("/vector/{}", self.name)
+        format!("{PATH}/vector/{}", self.name)
     }
 
     fn query(&self) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use testbed::backend::{Behaviour, free_port};
-use testbed::edge::Edge;
+use testbed::edge::{Edge, PATH};
 use testbed::wecom::{Account, Event};
 
 /// The log's line about a callback, from its outcome on.
@@ -59,7 +59,7 @@ async fn a_mistyped_cluster_a_refused_connection_and_a_cluster_without_hosts_are
             let first = plugin["endpoints"][0].clone();
             for (path, cluster) in [("/mistyped", "decison"), ("/refused", "backend"), ("/empty", "empty")] {
                 let mut endpoint = first.clone();
-                endpoint["path"] = path.into();
+                endpoint["path"] = format!("{PATH}{path}").into();
                 endpoint["name"] = path.trim_start_matches('/').into();
                 endpoint["decision"]["cluster"] = cluster.into();
                 plugin["endpoints"].as_array_mut().unwrap().push(endpoint);
@@ -74,7 +74,8 @@ async fn a_mistyped_cluster_a_refused_connection_and_a_cluster_without_hosts_are
         ("/empty", "cluster 'empty' took no call: no healthy host, or an open circuit breaker"),
     ] {
         let event = Event::bind("sn");
-        let answer = edge.client.send(&edge.envoy.url(path), &edge.account.seal(&event)).await.unwrap();
+        let answer =
+            edge.client.send(&edge.envoy.url(&format!("{PATH}{path}")), &edge.account.seal(&event)).await.unwrap();
         assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(7));
         let line = line(&edge, event.req_id_text().unwrap()).await;
         assert!(line.starts_with("upstream_unreachable ") && line.contains(said), "{line}");

@@ -171,6 +171,8 @@ impl Edge {
         until("the worker served again", async || {
             let answer = self.send(TRAPPED, &self.account.seal(Event::bind("sn-next"))).await;
             assert!(answer.status == 503 || self.errcode(&answer) == Some(0), "{callback}: {answer:?}");
+            let other = self.clients[TRAPPED].get(&self.envoy.url("/other")).await.unwrap();
+            assert_eq!(other.status, 200, "{callback}: other paths do not enter the virtual machine");
             answer.status == 200
         })
         .await

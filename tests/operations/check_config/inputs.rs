@@ -172,7 +172,7 @@ fn the_wasm_filters_are_named_if_none_fits() {
     assert_eq!(said.err, line);
 
     let folder = TempDir::new().unwrap();
-    let renamed = good().edit_plugin(|config| config["name"] = json!("hooks")).edit_hcm(|hcm| {
+    let renamed = good().always_on().edit_plugin(|config| config["name"] = json!("hooks")).edit_hcm(|hcm| {
         let chain = hcm["http_filters"].as_array_mut().unwrap();
         chain.iter_mut().find(|filter| filter["name"] == "wecom").unwrap()["name"] = json!("edge-hooks");
     });

@@ -2,9 +2,14 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, MANAGER, Value, about, assert_accepted, assert_refused, assert_warned, filter_in_chain, good};
+use super::{Bootstrap, MANAGER, Value, about, assert_accepted, assert_refused, assert_warned, filter_in_chain};
 
 const ROUTES: &str = "route_config.virtual_hosts[0].routes";
+
+/// `envoy.yaml` with the filter on for every route: what its own form adds is a test of its own.
+fn good() -> Bootstrap {
+    super::good().always_on()
+}
 
 /// The routes of the first virtual host changed.
 fn with(change: impl FnOnce(&mut Vec<Value>)) -> Bootstrap {
@@ -165,6 +170,7 @@ fn a_filter_that_is_disabled_must_be_switched_on_by_the_callbacks_route() {
     let route = |config: &mut Value, value: &Value| {
         config["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"] = value.clone();
     };
+    assert_accepted(&super::good());
     assert_refused(&disabled(&|_| {}), &[&line]);
     assert_accepted(&disabled(&|config| route(config, &on)));
     assert_accepted(&disabled(&|config| config["virtual_hosts"][0]["typed_per_filter_config"] = on.clone()));
