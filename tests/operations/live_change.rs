@@ -184,7 +184,7 @@ async fn changes_under_load_cost_no_callback_and_leave_the_record_alone() {
     let rotated = Account::rotated();
     let plugin = live.plugin();
     plugin["endpoints"][0]["credentials"].as_array_mut().unwrap().insert(0, literal(&rotated));
-    plugin["endpoints"][0]["decision"] = json!({ "cluster": "decision", "path": "/bind/v2", "timeout_ms": 1000 });
+    plugin["endpoints"][0]["decision"] = json!({ "cluster": "decision", "path": "/bind/v2", "timeout_ms": 2600 });
     let mut second = plugin["endpoints"][0].clone();
     second["path"] = "/suite/receive/second".into();
     second["name"] = "second".into();
