@@ -80,6 +80,26 @@ pub struct Response<'a> {
     body: &'a [u8],
 }
 
+/// The same, kept for later.
+#[derive(Debug, Clone)]
+pub struct Received {
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Received {
+    /// A response of those headers and that body; of one larger than [`MAX_RESPONSE_BYTES`], at least
+    /// one byte more than that.
+    pub fn new(headers: Vec<(String, Vec<u8>)>, body: Vec<u8>) -> Self {
+        Self { headers, body }
+    }
+
+    /// What it says.
+    pub fn response(&self) -> Response<'_> {
+        Response::new(&self.headers, &self.body)
+    }
+}
+
 /// Why a call could not even begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotCalled {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::redis::{Redis, commands};
 use model::{Call, Process};
 use serde_json::{Value, json};
-use wecom_callback_filter::callout::Response;
+use wecom_callback_filter::callout::{Received, Response};
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::dedup::resp;
 use wecom_callback_filter::dedup::shared::{Concluded, Found, Name, Pending, Shared, Trouble};
@@ -429,7 +429,7 @@ fn others(has_password: bool) -> Vec<(Vec<u8>, Option<u32>)> {
     let pending = answers();
     let (call, _) = worker.process.calls_to("decision").pop().expect("a call");
     let headers = responses::headers(b"200", true);
-    worker.process.end_call(call, Some(Response::new(&headers, br#"{"errcode":4}"#)));
+    worker.process.end_call(call, Some(Received::new(headers, br#"{"errcode":4}"#.to_vec())));
     vec![(pending, None), (answers(), Some(4))]
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use log::Level;
-use wecom_callback_filter::callout::Response;
+use wecom_callback_filter::callout::Received;
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::dedup::Listener;
 use wecom_callback_filter::exchange::{Answer, Head};
@@ -308,9 +308,12 @@ impl Process {
         }
     }
 
-    /// A worker reads its queue, up to that many messages.
+    /// A worker reads its queue, up to that many messages. It is not called if there are none.
     pub fn read_queue(&self, worker: WorkerId, at_most: usize) {
         let Some(root) = self.worker(worker) else { return };
+        if self.waiting_messages(worker) == 0 {
+            return;
+        }
         self.0.borrow_mut().may_receive = at_most;
         self.as_root(|| root.queue_ready());
         self.bury();
@@ -329,26 +332,32 @@ impl Process {
         state.queues.entry(queue).or_default().push_back(message.to_vec());
     }
 
-    /// A call ends, with a response or without.
-    pub fn end_call(&self, id: CallId, response: Option<Response<'_>>) {
+    /// A call ends, with a response or without. Its worker is told, and concludes it when it reads its queue.
+    pub fn tell_end(&self, id: CallId, response: Option<Received>) {
         let Some(call) = self.0.borrow_mut().calls.remove(&id) else { return };
         let Some(root) = self.worker(call.worker) else { return };
         self.as_root(|| root.call_ended(id, response));
         self.bury();
     }
 
+    /// The same, and its worker reads its queue at once.
+    pub fn end_call(&self, id: CallId, response: Option<Received>) {
+        let worker = self.0.borrow().calls.get(&id).map(|call| call.worker);
+        self.tell_end(id, response);
+        if let Some(worker) = worker {
+            self.read_queue(worker, usize::MAX);
+        }
+    }
+
     /// An exchange over raw TCP ends: with what came until the other side closed the connection; or
     /// without, as it took too long or was reset, and what had come is lost.
     pub fn end_exchange(&self, id: CallId, answer: Option<&[u8]>) {
-        let connected = [(":status".to_owned(), b"200".to_vec())];
-        self.end_call(id, answer.map(|answer| Response::new(&connected, answer)));
+        self.end_call(id, answer.map(connected));
     }
 
     /// An exchange over raw TCP ends, as nobody took the connection.
     pub fn refuse_exchange(&self, id: CallId) {
-        let refused = [(":status".to_owned(), b"503".to_vec()), ("content-type".to_owned(), b"text/plain".to_vec())];
-        let body = b"upstream connect error or disconnect/reset before headers. reset reason: connection failure";
-        self.end_call(id, Some(Response::new(&refused, body)));
+        self.end_call(id, Some(not_connected()));
     }
 
     /// A call is cancelled: its end is never told.
@@ -493,4 +502,17 @@ impl Process {
         };
         dead.iter().for_each(|request: &Request| request.stream.ended());
     }
+}
+
+/// What the host says of an exchange over raw TCP: that, until the other side closed the connection.
+pub fn connected(answer: &[u8]) -> Received {
+    Received::new(vec![(":status".to_owned(), b"200".to_vec())], answer.to_vec())
+}
+
+/// What the host says of an exchange over raw TCP where nobody took the connection.
+pub fn not_connected() -> Received {
+    let headers = [(":status", "503"), ("content-type", "text/plain")];
+    let body = b"upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    Received::new(headers.to_vec(), body.to_vec())
 }

@@ -7,7 +7,7 @@ use super::host::{self, Envoy};
 use super::queue::Queue;
 use super::stream::Stream;
 use super::version;
-use crate::callout::{MAX_RESPONSE_BYTES, Response};
+use crate::callout::{MAX_RESPONSE_BYTES, Received};
 use crate::config::Config;
 use crate::host::{CallId, StreamId};
 use crate::worker;
@@ -45,7 +45,7 @@ impl Context for Root {
         }
         let headers = host::call_response_headers();
         let body = host::call_response_body(MAX_RESPONSE_BYTES.saturating_add(1));
-        worker.call_ended(CallId(token), Some(Response::new(&headers, &body)));
+        worker.call_ended(CallId(token), Some(Received::new(headers, body)));
     }
 
     fn on_done(&mut self) -> bool {

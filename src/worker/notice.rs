@@ -6,20 +6,20 @@ use crate::reply::Reply;
 /// A message in a worker's queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// To oneself: a stream has left a call for the root to make.
-    JobWaits,
+    /// To oneself: requests have arrived.
+    Wake,
     /// To who waits for a record: its call has ended with this.
     Settled(RecordKey, Reply),
 }
 
-const JOB_WAITS: u8 = 0;
+const WAKE: u8 = 0;
 const SETTLED: u8 = 1;
 
 impl Notice {
     /// The bytes to send.
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::JobWaits => vec![JOB_WAITS],
+            Self::Wake => vec![WAKE],
             Self::Settled(key, reply) => {
                 [&[SETTLED], key.as_bytes().as_slice(), record::encode(reply).as_slice()].concat()
             }
@@ -29,7 +29,7 @@ impl Notice {
     /// Reads what [`Notice::encode`] wrote. `None` for anything else.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
-            (&JOB_WAITS, []) => Some(Self::JobWaits),
+            (&WAKE, []) => Some(Self::Wake),
             (&SETTLED, settlement) => {
                 let (key, reply) = settlement.split_first_chunk::<16>()?;
                 Some(Self::Settled(RecordKey::from_bytes(*key), record::decode(reply)))
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_notice_arrives_as_it_was_sent() {
         let verdict = Reply::Verdict(Verdict::new(4, None));
-        for notice in [Notice::JobWaits, Notice::Settled(RecordKey::from_bytes([7; 16]), verdict)] {
+        for notice in [Notice::Wake, Notice::Settled(RecordKey::from_bytes([7; 16]), verdict)] {
             assert_eq!(Notice::decode(&notice.encode()), Some(notice));
         }
         for bytes in [&b""[..], b"\0x", b"\x01short", b"\x02"] {

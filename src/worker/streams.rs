@@ -10,6 +10,8 @@ use crate::host::StreamId;
 pub(super) enum Stage {
     /// Its body is on its way.
     Reading(Reading),
+    /// It is complete, with this body, and has not been opened.
+    Arrived(Reading, Vec<u8>),
     /// It waits for the call of this record.
     Waiting(RecordKey, Waiting),
 }
@@ -18,7 +20,7 @@ impl Stage {
     /// The record that it waits for.
     fn record(&self) -> Option<RecordKey> {
         match self {
-            Self::Reading(_) => None,
+            Self::Reading(_) | Self::Arrived(..) => None,
             Self::Waiting(key, _) => Some(*key),
         }
     }
@@ -65,8 +67,19 @@ impl Streams {
     pub(super) fn take_reading(&mut self, id: StreamId) -> Option<Reading> {
         match self.take(id)? {
             Stage::Reading(reading) => Some(reading),
-            waiting => {
-                self.insert(id, waiting);
+            other => {
+                self.insert(id, other);
+                None
+            }
+        }
+    }
+
+    /// Takes a stream out, with its body, if it is complete and has not been opened.
+    pub(super) fn take_arrived(&mut self, id: StreamId) -> Option<(Reading, Vec<u8>)> {
+        match self.take(id)? {
+            Stage::Arrived(reading, body) => Some((reading, body)),
+            other => {
+                self.insert(id, other);
                 None
             }
         }
@@ -87,6 +100,7 @@ impl Streams {
     pub(super) fn due(&self, now_ms: u64) -> Vec<StreamId> {
         let due = self.stages.iter().filter(|(_, stage)| match stage {
             Stage::Reading(reading) => reading.is_due(now_ms),
+            Stage::Arrived(..) => false, // opened at the next wake, or tick
             Stage::Waiting(_, waiting) => waiting.is_due(now_ms),
         });
         due.map(|(id, _)| *id).collect()

@@ -52,6 +52,7 @@ fn a_body_that_is_too_large_is_refused_as_soon_as_it_shows() {
     edge.plain(id, 413, "body_too_large");
     let id = edge.headers(0, &request);
     edge.process.complete(id, &[b' '; 9999]);
+    edge.process.settle_messages();
     edge.plain(id, 413, "body_too_large");
     edge.is_quiet();
 }

@@ -8,7 +8,7 @@ use super::*;
 fn a_bind_is_asked_about_once_and_answered_with_the_verdict() {
     let edge = Edge::new();
     let request = edge.seal(bind());
-    let id = edge.arrive(0, &request);
+    let id = edge.sent(0, &request);
     assert_eq!(edge.process.calls_made(), 0, "the root makes the call, not the request");
     edge.process.read_queue(0, usize::MAX);
     let (call, made) = edge.the_call();
@@ -193,8 +193,8 @@ fn what_is_complete_too_late_is_neither_claimed_nor_delivered() {
     edge.process.buffered(id, 1);
     edge.pass(2900);
     edge.process.complete(id, &request.body_bytes());
-    edge.verdict(id, 7, "deadline");
     edge.process.settle_messages();
+    edge.verdict(id, 7, "deadline");
     assert_eq!(edge.process.calls_made(), 0);
     let (again, call) = edge.called(1, &request); // WeCom's retry is the first
     edge.decides(call, 0);
@@ -203,21 +203,23 @@ fn what_is_complete_too_late_is_neither_claimed_nor_delivered() {
 }
 
 #[test]
-fn a_job_whose_time_is_over_when_the_root_comes_to_it_is_not_sent() {
+fn a_request_whose_time_is_over_when_the_root_comes_to_it_is_neither_claimed_nor_sent() {
     let edge = Edge::new();
     let door = edge.seal(Event::remote_open_door("sn").req_id("r2"));
     let bind = edge.seal(bind());
-    let ids = [edge.arrive(0, &bind), edge.arrive(0, &door)];
+    let ids = [edge.sent(0, &bind), edge.sent(0, &door)];
     edge.pass(2850);
     edge.process.read_queue(0, usize::MAX);
     edge.verdict(ids[0], 7, "deadline");
     edge.plain(ids[1], 503, "deadline");
     assert_eq!(edge.process.calls_made(), 0);
-    let copy = edge.arrive(1, &bind);
-    edge.verdict(copy, 7, "duplicate");
-    let (again, call) = edge.called(1, &door); // nobody got it
+    // Nobody got them.
+    let (again, call) = edge.called(1, &door);
     edge.ends(call, "200", "success");
     edge.plain(again, 200, "delivered");
+    let (again, call) = edge.called(1, &bind);
+    edge.decides(call, 4);
+    edge.verdict(again, 4, "refused");
     edge.is_quiet();
 }
 
@@ -280,16 +282,99 @@ fn a_configuration_replaced_after_the_client_hung_up_stays_until_its_call_has_en
 }
 
 #[test]
-fn a_replaced_configuration_stays_no_longer_than_its_jobs_may_take() {
+fn a_replaced_configuration_concludes_its_calls_without_being_woken() {
     let edge = Edge::new();
-    edge.process.trouble(|troubles| troubles.lost_messages = 1);
-    let id = edge.arrive(0, &edge.seal(bind()));
+    let request = edge.seal(bind());
+    let (id, call) = edge.called(0, &request);
     edge.process.leave(id);
     assert!(!edge.process.retire_worker(0));
-    edge.pass(2850);
+    edge.process.tell_end(call, Some(received("200", r#"{"errcode":4}"#)));
+    assert!(edge.process.has_retired(0));
+    assert_eq!(edge.ended("bind", "refused"), 1);
+    let copy = edge.arrive(1, &request);
+    edge.verdict(copy, 4, "duplicate");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_call_that_has_ended_is_concluded_before_its_replaced_configuration_goes() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let (id, call) = edge.called(0, &request);
+    edge.process.leave(id);
+    edge.process.tell_end(call, Some(received("200", r#"{"errcode":4}"#)));
+    assert!(!edge.process.retire_worker(0), "it is not concluded");
+    edge.process.settle_messages();
+    assert!(edge.process.has_retired(0));
+    let copy = edge.arrive(1, &request);
+    edge.verdict(copy, 4, "duplicate");
+    edge.is_quiet();
+}
+
+#[test]
+fn a_client_that_leaves_before_its_bind_is_opened_leaves_nothing_behind() {
+    let edge = Edge::new();
+    let request = edge.seal(bind());
+    let id = edge.sent(0, &request);
+    edge.process.leave(id);
+    edge.gone(id);
+    edge.process.settle_messages();
+    assert_eq!(edge.process.calls_made(), 0);
+    let (again, call) = edge.called(1, &request);
+    edge.decides(call, 0);
+    edge.verdict(again, 0, "bound");
+    assert!(edge.process.retire_worker(0));
+    edge.is_quiet();
+}
+
+#[test]
+fn many_requests_wake_the_root_once_and_are_opened_in_turns_with_what_has_ended() {
+    let edge = Edge::new();
+    let requests: Vec<_> = (0..100).map(|n| edge.seal(bind().req_id(&format!("r{n}")))).collect();
+    let ids: Vec<_> = requests.iter().map(|request| edge.sent(0, request)).collect();
+    assert_eq!(edge.process.waiting_messages(0), 1);
+    let mut rounds = 0;
+    while edge.process.waiting_messages(0) > 0 {
+        edge.process.read_queue(0, 1);
+        rounds += 1;
+    }
+    assert_eq!((edge.process.calls_made(), rounds), (100, 4), "32 at a time");
+    let calls = edge.process.calls();
+    for (call, _) in &calls {
+        edge.process.tell_end(*call, Some(received("200", r#"{"errcode":0}"#)));
+    }
+    assert_eq!(edge.process.waiting_messages(0), 1);
+    let late = edge.sent(0, &edge.seal(bind().req_id("late")));
+    edge.process.read_queue(0, 1);
+    assert_eq!(edge.process.calls().len(), 1, "it does not wait for all that have ended");
+    edge.process.settle_messages();
+    ids.iter().for_each(|id| edge.verdict(*id, 0, "bound"));
+    edge.waits(late);
+    edge.decides(edge.the_call().0, 3);
+    edge.verdict(late, 3, "refused");
+    edge.is_quiet();
+}
+
+#[test]
+fn an_end_whose_wake_up_was_lost_is_concluded_at_the_next_tick() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(bind()));
+    edge.process.trouble(|troubles| troubles.lost_messages = 1);
+    edge.process.tell_end(call, Some(received("200", r#"{"errcode":0}"#)));
+    edge.process.settle_messages();
+    edge.waits(id);
     edge.process.tick(0);
-    assert!(edge.process.has_retired(0), "the job's time is over");
-    assert_eq!((edge.process.calls_made(), edge.ended("bind", "deadline")), (0, 1));
+    edge.verdict(id, 0, "bound");
+    edge.is_quiet();
+}
+
+#[test]
+fn an_end_whose_wake_up_cannot_be_sent_is_concluded_at_once() {
+    let edge = Edge::new();
+    let (id, call) = edge.called(0, &edge.seal(bind()));
+    edge.process.trouble(|troubles| troubles.sends = 1);
+    edge.process.tell_end(call, Some(received("200", r#"{"errcode":0}"#)));
+    edge.verdict(id, 0, "bound");
     edge.is_quiet();
 }
 
@@ -309,7 +394,7 @@ fn a_replaced_configuration_without_calls_goes_at_once() {
 fn a_wake_up_that_was_lost_is_made_good_by_the_next_tick() {
     let edge = Edge::new();
     edge.process.trouble(|troubles| troubles.lost_messages = 1);
-    let id = edge.arrive(0, &edge.seal(bind()));
+    let id = edge.sent(0, &edge.seal(bind()));
     edge.process.settle_messages();
     assert_eq!(edge.process.calls_made(), 0);
     edge.process.tick(0);

@@ -47,8 +47,8 @@ fn a_copy_whose_notice_is_lost_finds_the_verdict_at_its_deadline() {
     let request = edge.seal(bind());
     let (_, call) = edge.called(0, &request);
     let copy = edge.arrive(1, &request);
-    edge.process.trouble(|troubles| troubles.lost_messages = 1);
-    edge.decides(call, 0);
+    edge.process.tell_end(call, Some(received("200", r#"{"errcode":0}"#)));
+    edge.process.trouble(|troubles| troubles.lost_messages = 1); // not the wake-up, which is on its way
     edge.process.settle_messages();
     edge.pass(TIMEOUT_MS - 1);
     edge.tick_all();

@@ -45,13 +45,15 @@ fn play(request: &Request, verdict: Option<(u32, &str)>, order: &[Happens]) {
     let mut streams = Vec::new();
     let ended = Cell::new(0);
     let end = |call| match verdict {
-        Some((errcode, _)) => edge.decides(call, errcode),
-        None if ended.replace(ended.get() + 1) == 0 => edge.process.end_call(call, None),
-        None => edge.ends(call, "200", "success"),
+        Some((errcode, _)) => {
+            edge.process.tell_end(call, Some(received("200", &json!({ "errcode": errcode }).to_string())))
+        }
+        None if ended.replace(ended.get() + 1) == 0 => edge.process.tell_end(call, None),
+        None => edge.process.tell_end(call, Some(received("200", "success"))),
     };
     for event in order {
         match *event {
-            Arrives(worker) => streams.push(edge.arrive(worker, request)),
+            Arrives(worker) => streams.push(edge.sent(worker, request)),
             Reads(worker) => edge.process.read_queue(worker, 1),
             CallEnds => edge.process.calls().into_iter().for_each(|(call, _)| end(call)),
             FirstLeaves => streams.iter().take(1).for_each(|id| edge.process.leave(*id)),
@@ -97,6 +99,7 @@ fn play(request: &Request, verdict: Option<(u32, &str)>, order: &[Happens]) {
     // Everything that has ended is counted, and once.
     let event = if verdict.is_some() { "bind" } else { "unbind" };
     let counted: i64 = Outcome::ALL.into_iter().map(|outcome| edge.ended(event, outcome.name())).sum();
+    let counted = counted + edge.ended("other", "client_gone"); // who left before it was opened
     let open = edge.process.open().len();
     assert_eq!(counted, i64::try_from(arrived - open).unwrap(), "{order:?}: {outcomes:?}");
     if verdict.is_none() {
@@ -128,6 +131,8 @@ fn whatever_the_order_a_bind_is_asked_about_once_and_every_copy_is_told_the_same
         orders += 1;
     });
     assert_eq!(orders, 10_080); // 8! / (2! 2!)
+    let mut events = vec![Arrives(0), Arrives(1), Reads(0), Reads(0), Reads(1), Reads(1), CallEnds, FirstLeaves];
+    every_order(&mut events, &mut Vec::new(), &mut |order| play(&request, Some((4, "refused")), order));
 }
 
 #[test]

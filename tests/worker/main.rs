@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use model::{Call, Finished, Process, WorkerId};
 use serde_json::{Value, json};
 use testbed::wecom::{Account, Event, Request, unix_now};
-use wecom_callback_filter::callout::Response;
+use wecom_callback_filter::callout::Received;
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::exchange::Head;
 use wecom_callback_filter::host::{CallId, StreamId};
@@ -87,18 +87,23 @@ impl Edge {
         self.process.arrive(worker, path.as_bytes(), &head).expect("one of ours")
     }
 
-    /// A request arrives whole.
-    fn arrive(&self, worker: WorkerId, request: &Request) -> StreamId {
+    /// A request arrives whole, and its worker has not looked at it yet.
+    fn sent(&self, worker: WorkerId, request: &Request) -> StreamId {
         let id = self.headers(worker, request);
         self.process.complete(id, &request.body_bytes());
         id
     }
 
-    /// A request arrives whole, and its call is made.
-    fn called(&self, worker: WorkerId, request: &Request) -> (StreamId, CallId) {
-        let id = self.arrive(worker, request);
+    /// A request arrives whole, and its worker opens it.
+    fn arrive(&self, worker: WorkerId, request: &Request) -> StreamId {
+        let id = self.sent(worker, request);
         self.process.read_queue(worker, usize::MAX);
-        (id, self.the_call().0)
+        id
+    }
+
+    /// The same, and its call is made.
+    fn called(&self, worker: WorkerId, request: &Request) -> (StreamId, CallId) {
+        (self.arrive(worker, request), self.the_call().0)
     }
 
     /// The one call that is being made.
@@ -110,9 +115,7 @@ impl Edge {
     }
 
     fn ends(&self, call: CallId, status: &str, body: &str) {
-        let headers = [(":status", status), ("content-length", "1")];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        self.process.end_call(call, Some(Response::new(&headers, body.as_bytes())));
+        self.process.end_call(call, Some(received(status, body)));
     }
 
     /// A call ends with a verdict.
@@ -199,4 +202,11 @@ fn bind() -> Event {
 
 fn unbind() -> Event {
     Event::unbind("sn").req_id("r1")
+}
+
+/// What an upstream answers.
+fn received(status: &str, body: &str) -> Received {
+    let headers = [(":status", status), ("content-length", "1")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    Received::new(headers.to_vec(), body.as_bytes().to_vec())
 }

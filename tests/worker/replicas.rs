@@ -518,8 +518,8 @@ fn a_claim_that_takes_its_time_leaves_the_call_the_rest() {
 
     // A worker that was busy for so long that nobody may act on it any more.
     let request = fleet.replicas[0].seal(bind().req_id("r2"));
-    let id = fleet.replicas[0].arrive(0, &request);
-    fleet.pass(PATIENCE_MS);
+    let id = fleet.replicas[0].sent(0, &request);
+    fleet.pass(2850);
     fleet.replicas[0].process.settle_messages();
     fleet.verdict(0, id, 7, "deadline");
     assert_eq!(fleet.decisions(), 1);
@@ -984,7 +984,7 @@ fn without_random_numbers_nothing_is_claimed_whatever_is_wanted() {
         let fleet = Fleet::with(change);
         let edge = &fleet.replicas[0];
         let request = edge.seal(bind());
-        let id = edge.arrive(0, &request);
+        let id = edge.sent(0, &request);
         edge.process.trouble(|troubles| troubles.random = 1);
         edge.process.settle_messages();
         fleet.verdict(0, id, 7, "record_unavailable");

@@ -467,12 +467,13 @@ impl Storm {
                 let troubles = self.poverty();
                 let edge = &self.places[replica.0].edge;
                 edge.process.trouble(|now| *now = troubles);
-                match says {
-                    Says::Errcode(errcode) => edge.decides(call, errcode),
-                    Says::Success => edge.ends(call, "200", "success"),
-                    Says::BrokenOff => edge.process.end_call(call, None),
-                    Says::Error => edge.ends(call, "500", ""),
-                }
+                let response = match says {
+                    Says::Errcode(errcode) => Some(received("200", &json!({ "errcode": errcode }).to_string())),
+                    Says::Success => Some(received("200", "success")),
+                    Says::BrokenOff => None,
+                    Says::Error => Some(received("500", "")),
+                };
+                edge.process.tell_end(call, response);
                 edge.process.trouble(|now| *now = model::Troubles::default());
                 Ok(Some(replica.0))
             }
@@ -703,9 +704,9 @@ impl Storm {
         let process = &self.places[replica.0].edge.process;
         process.trouble(|now| *now = troubles);
         match fate {
-            Fate::Whole | Fate::Cut | Fate::Swapped => process.end_exchange(call, answer.as_deref()),
-            Fate::Lost => process.end_exchange(call, None),
-            Fate::Refused => process.refuse_exchange(call),
+            Fate::Whole | Fate::Cut | Fate::Swapped => process.tell_end(call, answer.as_deref().map(model::connected)),
+            Fate::Lost => process.tell_end(call, None),
+            Fate::Refused => process.tell_end(call, Some(model::not_connected())),
         }
         process.trouble(|now| *now = model::Troubles::default());
         Some(replica.0)

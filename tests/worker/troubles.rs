@@ -25,15 +25,16 @@ fn a_queue_that_takes_no_message_fails_the_callback_at_once() {
 }
 
 #[test]
-fn a_wake_up_that_is_lost_fails_the_callback_at_its_deadline() {
+fn a_wake_up_that_is_lost_and_no_tick_in_time_fail_the_callback() {
     let edge = Edge::new();
     let request = edge.seal(bind());
     edge.process.trouble(|troubles| troubles.lost_messages = 1);
-    let id = edge.arrive(0, &request);
+    let id = edge.sent(0, &request);
     edge.process.settle_messages();
-    edge.pass(TIMEOUT_MS + 250);
+    edge.pass(2850);
     edge.tick_all();
     edge.verdict(id, 7, "deadline");
+    assert_eq!(edge.process.calls_made(), 0);
     edge.is_quiet();
 }
 
@@ -42,8 +43,8 @@ fn a_call_that_cannot_begin_fails_at_once() {
     let edge = Edge::new();
     let request = edge.seal(bind());
     edge.process.trouble(|troubles| troubles.calls = 1);
-    let id = edge.arrive(0, &request);
-    let copy = edge.arrive(0, &request);
+    let id = edge.sent(0, &request);
+    let copy = edge.sent(0, &request);
     edge.process.settle_messages();
     edge.verdict(id, 7, "upstream_unreachable");
     edge.verdict(copy, 7, "duplicate_in_flight");
@@ -229,6 +230,7 @@ fn whoever_holds_one_request_cannot_fill_the_log_by_completing_it_too_late() {
     held.iter().for_each(|id| edge.process.buffered(*id, 1));
     edge.pass(2900);
     held.iter().for_each(|id| edge.process.complete(*id, &request.body_bytes()));
+    edge.process.settle_messages();
     assert_eq!((edge.logged("deadline "), edge.ended("bind", "deadline")), (10, 50));
 }
 

@@ -2,12 +2,12 @@
 //! answered, and the clock alone.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use model::{Call, Finished, Process, WorkerId};
 use serde_json::json;
-use wecom_callback_filter::callout::Response;
+use wecom_callback_filter::callout::Received;
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::dedup::{record, table};
 use wecom_callback_filter::exchange::{ANSWER_WITHIN_MS, Answer, CALL_GRACE_MS, FIRST_BYTE_MS};
@@ -21,6 +21,9 @@ use super::responses::{RESPONSES, Relayed, Says, Scripted};
 use super::step::{Step, trouble};
 use crate::sealing::{CREDENTIALS, RECEIVE_IDS, SECRET, opened_reply};
 
+/// How many requests a worker opens at a time.
+const BATCH: usize = 32;
+
 const START_MS: u64 = 1_658_332_800_000;
 /// The last of them has a newer configuration.
 const WORKERS: usize = 3;
@@ -33,7 +36,9 @@ struct Request {
     body_began: bool,
     /// As far as that is decided.
     fate: Option<Fate>,
-    /// When it was complete and authentic.
+    /// Whether its whole body was there.
+    complete: bool,
+    /// When it was opened, and authentic.
     claimed: Option<Moment>,
     called: bool,
     finished: bool,
@@ -94,6 +99,8 @@ pub(super) struct Oracle {
     crowd: Vec<WorkerId>,
     requests: BTreeMap<StreamId, Request>,
     streams_of: BTreeMap<String, StreamId>,
+    /// The complete requests that each worker has not opened, and the status that their bodies' shapes get.
+    arrived: BTreeMap<WorkerId, VecDeque<(StreamId, Result<(), u32>)>>,
     lives: BTreeMap<Identity, Vec<Life>>,
     identities: BTreeSet<Identity>,
     calls: BTreeMap<CallId, (StreamId, usize)>,
@@ -123,6 +130,7 @@ impl Oracle {
             crowd: Vec::new(),
             requests: BTreeMap::new(),
             streams_of: BTreeMap::new(),
+            arrived: BTreeMap::new(),
             lives: BTreeMap::new(),
             identities: BTreeSet::new(),
             calls: BTreeMap::new(),
@@ -177,7 +185,7 @@ impl Oracle {
                 });
             }
             Step::ReadQueue { worker, all } => {
-                self.process.read_queue(self.workers[place(worker)], if all % 2 == 0 { 1 } else { usize::MAX });
+                self.read_queue(self.workers[place(worker)], if all % 2 == 0 { 1 } else { usize::MAX });
             }
             Step::EndCall { call, response } => {
                 let calls: Vec<_> = self.process.calls().into_iter().map(|(id, _)| id).collect();
@@ -223,6 +231,7 @@ impl Oracle {
 
     fn nobody_waits_longer(&mut self) {
         self.read_all_queues();
+        self.everyone().into_iter().for_each(|worker| self.tick(worker)); // wake-ups may have been lost
         self.watch();
         let open = self.requests.values().filter(|request| !request.finished && request.claimed.is_some());
         let last = open.map(|request| request.began_ms + ANSWER_WITHIN_MS).max();
@@ -241,8 +250,15 @@ impl Oracle {
         self.workers.iter().chain(&self.crowd).copied().collect()
     }
 
-    fn read_all_queues(&self) {
-        self.everyone().into_iter().for_each(|worker| self.process.read_queue(worker, usize::MAX));
+    fn read_all_queues(&mut self) {
+        self.everyone().into_iter().for_each(|worker| self.read_queue(worker, usize::MAX));
+    }
+
+    fn read_queue(&mut self, worker: WorkerId, at_most: usize) {
+        if self.process.waiting_messages(worker) > 0 {
+            self.opens(worker, BATCH);
+            self.process.read_queue(worker, at_most);
+        }
     }
 
     fn now(&mut self) -> Moment {
@@ -279,6 +295,7 @@ impl Oracle {
             began_ms: now.ms,
             body_began: false,
             fate,
+            complete: false,
             claimed: None,
             called: false,
             finished: false,
@@ -292,14 +309,41 @@ impl Oracle {
 
     /// The whole body is there, if it has not been yet.
     fn body(&mut self, id: StreamId, choice: u8) {
-        let now = self.now();
         let Some(request) = self.requests.get_mut(&id) else { return };
         if self.process.is_lost(id) || request.finished {
             return;
         }
         let (body, shape) = request.sent.body(choice);
-        let first = request.claimed.is_none();
-        if first {
+        let worker = request.worker;
+        if !std::mem::replace(&mut request.complete, true) {
+            request.body_began = true;
+            self.arrived.entry(worker).or_default().push_back((id, shape));
+        }
+        self.woken_or_opened(worker, |process| process.complete(id, &body));
+        self.watch();
+    }
+
+    /// Something happens that wakes a worker. Where it cannot be woken, it opens everything at once; says
+    /// whether it did.
+    fn woken_or_opened(&mut self, worker: WorkerId, happens: impl FnOnce(&Process)) -> bool {
+        let could_fail = self.process.troubles().sends;
+        happens(&self.process);
+        let failed = self.process.troubles().sends < could_fail;
+        if failed {
+            self.opens(worker, usize::MAX);
+        }
+        failed
+    }
+
+    /// A worker opens what has arrived: what becomes of it is decided by the time that it is now.
+    fn opens(&mut self, worker: WorkerId, at_most: usize) {
+        let now = self.now();
+        let arrived = self.arrived.entry(worker).or_default();
+        for (id, shape) in arrived.drain(..arrived.len().min(at_most)).collect::<Vec<_>>() {
+            let request = self.requests.get_mut(&id).expect("known");
+            if request.finished {
+                continue;
+            }
             let fate = match shape {
                 Ok(()) => request.sent.fate(now.seconds(), &self.configs[0]),
                 Err(status) => Fate::Refused(status),
@@ -315,16 +359,12 @@ impl Oracle {
                 fate => fate,
             });
         }
-        self.process.complete(id, &body);
-        self.watch();
-        let request = &self.requests[&id];
-        assert!(request.finished || request.claimed.is_some(), "a whole body changes nothing");
     }
 
     fn buffered(&mut self, id: StreamId, size: usize) {
         let max = self.configs[0].max_body_bytes();
         let Some(request) = self.requests.get_mut(&id) else { return };
-        if request.claimed.is_none() && !self.process.is_lost(id) {
+        if !request.complete && !self.process.is_lost(id) {
             request.body_began = true;
             if size > max {
                 request.fate = Some(Fate::Refused(413));
@@ -337,6 +377,7 @@ impl Oracle {
         let now = self.now();
         let (id, life) = self.calls[&call];
         let request = &self.requests[&id];
+        let (request_worker, identity) = (request.worker, request.sent.identity.clone());
         let strict = request.sent.endpoint == 1;
         let (verdict, relayed) = match (request.sent.event, scripted.verdict) {
             (EventType::Bind, Says::Code(code)) => (Some(code), Relayed::Failed),
@@ -363,10 +404,17 @@ impl Oracle {
         // Then who came first gets just that.
         let told = sure && !request.finished && self.process.is_open(id) && !self.process.is_lost(id);
 
-        let response = scripted.response.map(|response| (response.headers(), response.body));
-        self.process.end_call(call, response.as_ref().map(|(headers, body)| Response::new(headers, body)));
+        let response = scripted.response.map(|response| Received::new(response.headers(), response.body.to_vec()));
+        let worker = request_worker;
+        let concluded = self.woken_or_opened(worker, |process| process.tell_end(call, response))
+            || self.process.waiting_messages(worker) > 0;
+        self.read_queue(worker, usize::MAX);
+        if !concluded {
+            // Its wake-up was lost: it is concluded later, nobody knows when.
+            self.lives.get_mut(&identity).expect("known")[life].settled = None;
+        }
         let finished = self.process.take_finished();
-        if told {
+        if told && concluded {
             let own = finished.iter().find(|finished| finished.stream == id).expect("the first is not told");
             if own.report.outcome != Outcome::SealFailed && self.requests[&id].sent.event == EventType::Bind {
                 assert_eq!(own.report.facts.errcode, Some(verdict.unwrap_or(7)));
@@ -376,6 +424,9 @@ impl Oracle {
     }
 
     fn tick(&mut self, worker: WorkerId) {
+        if self.process.is_ticking(worker) {
+            self.opens(worker, BATCH);
+        }
         self.watch();
         let now_ms = self.process.now_ms();
         let due = self.requests.iter().filter(|(id, request)| {
