@@ -2,7 +2,10 @@
 //! answers are lost, cut or swapped; clients that leave, copies everywhere, replicas that die.
 //!
 //! Time and all that happens come from a seed, so that one that breaks a promise is played again, and
-//! told event by event. `STORM_SEEDS=100000 cargo test --test worker storm` plays more of them.
+//! told event by event. [`plans`] has the tests, [`promises`] what must hold. `STORM_SEEDS=100000 cargo test --test worker storm` plays more of them.
+
+mod plans;
+mod promises;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -53,14 +56,6 @@ const USUAL: Plan = Plan { replicas: 2, local: false, poor: false, flaw: None, t
 
 /// A promise that was broken.
 type Broken = String;
-
-macro_rules! hold {
-    ($condition:expr, $($words:tt)+) => {
-        if !$condition {
-            return Err(format!($($words)+));
-        }
-    };
-}
 
 /// What is to happen, and to whom. A replica is known by its place and how often it was restarted.
 #[derive(Debug, Clone)]
@@ -592,39 +587,6 @@ impl Storm {
         self.hear_answers(place)
     }
 
-    /// A worker has called an upstream.
-    fn ask(&mut self, replica: Replica, id: CallId, call: &Call) -> Result<(), Broken> {
-        let req_id = call.header("x-wecom-req-id").expect("every callback has one");
-        let record = (1..=self.records.len()).position(|n| req_id == format!("storm-{n}")).expect("one of ours");
-        let Record { is_bind, calls, .. } = &mut self.records[record];
-        let local = self.plan.local;
-        let before: Vec<_> = calls.iter().filter(|(by, ..)| !local || *by == replica).collect();
-        if *is_bind {
-            hold!(before.is_empty(), "{req_id} is delivered again, by {replica:?} after {before:?}");
-        } else {
-            let may_follow = before.iter().all(|(.., says)| matches!(says, Some(Says::BrokenOff | Says::Error)));
-            hold!(may_follow, "{req_id} is delivered again, by {replica:?} after {before:?}");
-        }
-        hold!(call.timeout_ms <= self.timeouts_ms[0], "{req_id} may take {} ms", call.timeout_ms);
-        calls.push((replica, id, None));
-        let is_bind = *is_bind;
-        let says = match self.rng.u32(0..10) {
-            _ if !self.is_on() && !is_bind => Says::Success,
-            0 => Says::BrokenOff,
-            1 => Says::Error,
-            2..4 if !is_bind => Says::Error, // to be delivered again
-            _ if is_bind => {
-                self.verdicts += 1;
-                Says::Errcode(if self.chance(30) { 0 } else { 1_000 + self.verdicts })
-            }
-            _ => Says::Success,
-        };
-        let after_ms = if self.chance(20) { self.rng.u64(0..=call.timeout_ms) } else { self.rng.u64(0..80) };
-        let at_ms = self.now_ms + after_ms.min(call.timeout_ms);
-        self.plan_at(at_ms, Happens::Decides { replica, call: id, record, says });
-        Ok(())
-    }
-
     /// A worker has sent a batch to Redis: its fate is decided.
     fn send(&mut self, replica: Replica, call: CallId, made: Call) {
         let Weather { lost, not_executed, refused, delayed, twice, swapped, cut, slow, .. } = self.weather;
@@ -712,46 +674,6 @@ impl Storm {
         Some(replica.0)
     }
 
-    fn hear_answers(&mut self, place: usize) -> Result<(), Broken> {
-        let replica = (place, self.places[place].lives);
-        for finished in self.places[place].edge.process.take_finished() {
-            let Some(answer) = finished.answer else { continue };
-            let known = |client: &&mut Client| (client.replica, client.id) == (replica, finished.stream);
-            let client = self.clients.iter_mut().find(known).expect("one that came");
-            hold!(client.answered.is_none() && !client.left, "{:?} is answered once too often", finished.stream);
-            let took_ms = finished.at_ms - client.began_ms;
-            hold!(took_ms <= ANSWERED_WITHIN_MS, "{:?} is answered after {took_ms} ms", finished.stream);
-            let Record { is_bind, calls, .. } = &self.records[client.record];
-            let said = |says| calls.iter().any(|(.., said)| *said == Some(says));
-            if answer.status == 503 && finished.report.outcome == Outcome::SealFailed {
-                hold!(self.plan.poor, "there are random numbers");
-                client.answered = Some((503, None));
-            } else if *is_bind {
-                hold!(answer.status == 200, "a bind is answered with {}", answer.status);
-                let reply = self.places[place].edge.account.open_reply(&answer.body).map_err(|e| e.to_string())?;
-                let errcode = reply.errcode().ok_or("no verdict")?;
-                hold!(errcode == FAILED || said(Says::Errcode(errcode)), "nobody has said {errcode}");
-                client.answered = Some((200, Some(errcode)));
-            } else {
-                let delivered = answer.status == 200 && answer.body == b"success";
-                hold!(delivered || answer.status == 503, "an event is answered with {}", answer.status);
-                hold!(!delivered || said(Says::Success), "nobody has said success");
-                client.answered = Some((answer.status, None));
-            }
-        }
-        Ok(())
-    }
-
-    fn nobody_waits_too_long(&self) -> Result<(), Broken> {
-        for client in &self.clients {
-            let Client { replica, id, began_ms, left, answered, .. } = *client;
-            let waits = !left && answered.is_none() && self.lives(replica);
-            let for_ms = self.now_ms - began_ms;
-            hold!(!waits || for_ms <= ANSWERED_WITHIN_MS, "{id:?} at {replica:?} waits for {for_ms} ms");
-        }
-        Ok(())
-    }
-
     /// Trouble is over: everything is brought to its end.
     fn become_quiet(&mut self) -> Result<(), Broken> {
         self.weather = Weather::default();
@@ -772,49 +694,6 @@ impl Storm {
         }
         let calls: Vec<_> = self.places.iter().map(|place| place.edge.process.calls().len()).collect();
         Err(format!("no quiet after {QUIET_MS} ms: {calls:?} calls, {} ahead", self.ahead.len()))
-    }
-
-    fn nothing_is_counted_as_waiting(&self) -> Result<(), Broken> {
-        for place in self.places.iter().filter(|_| !self.plan.poor) {
-            for what in ["copies waiting", "repeats waiting"] {
-                let count = place.edge.process.counted(what);
-                hold!(count == 0, "{count} {what}, and all is quiet");
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks everyone about everything, twice: the first round may still find orphans.
-    fn all_say_the_same(&mut self) -> Result<(), Broken> {
-        for record in 0..self.records.len() {
-            let mut said = Vec::new();
-            for _ in 0..2 {
-                said.clear();
-                for place in 0..self.places.len() {
-                    let client = self.clients.len();
-                    self.happens(Happens::Arrives { place, record })?;
-                    self.look_at(place)?;
-                    self.become_quiet()?;
-                    let answered = self.clients[client].answered;
-                    said.push(answered.ok_or_else(|| format!("client {client} is not answered, and all is quiet"))?);
-                }
-            }
-            if self.plan.local || self.plan.poor {
-                continue; // each may have decided alone, or failed
-            }
-            let all = said[0];
-            hold!(said.iter().all(|one| *one == all), "record {record} is {said:?}, as the replicas say");
-            // Whoever decided and lives on has told them.
-            let calls = self.records[record].calls.iter().filter(|(by, ..)| self.lives(*by));
-            let expected = calls.filter_map(|(.., says)| *says).find_map(|says| match says {
-                Says::Errcode(errcode) => Some((200, Some(errcode))),
-                Says::Success => Some((200, None)),
-                Says::BrokenOff | Says::Error if self.records[record].is_bind => Some((200, Some(FAILED))),
-                Says::BrokenOff | Says::Error => None, // and delivered again
-            });
-            hold!(expected.is_none_or(|one| one == all), "record {record} is {all:?}, and {expected:?} was heard");
-        }
-        Ok(())
     }
 
     fn in_words(&self, what: &Happens) -> String {
@@ -879,114 +758,4 @@ fn as_won_if_acknowledged(batch: &[u8], answer: Vec<u8>) -> Vec<u8> {
         }
         _ => answer,
     }
-}
-
-fn seeds(usual: u64) -> u64 {
-    std::env::var("STORM_SEEDS").map_or(usual, |seeds| seeds.parse().expect("a number of seeds"))
-}
-
-/// Plays that plan with so many seeds, and insists that no promise is broken.
-#[track_caller]
-fn survives(plan: Plan, usual: u64) -> Toll {
-    let mut toll = Toll::default();
-    for seed in 0..seeds(usual) {
-        if let Err(broken) = play(seed, plan, &mut toll) {
-            let mut again = Storm::new(seed, plan, true);
-            assert_eq!(again.run(), Err(broken.clone()), "a seed is played twice");
-            panic!("seed {seed} of {plan:?}:\n{}{broken}", again.story.unwrap_or_default());
-        }
-    }
-    println!("{} storms, {} callbacks, {} calls: {:?}", toll.storms, toll.callbacks, toll.calls, toll.counts);
-    toll
-}
-
-/// Insists that one of so many seeds breaks a promise, and gives how.
-#[track_caller]
-fn is_caught(plan: Plan, usual: u64) -> Broken {
-    let mut toll = Toll::default();
-    let broken = (0..seeds(usual)).find_map(|seed| Some((seed, play(seed, plan, &mut toll).err()?)));
-    let (seed, broken) = broken.unwrap_or_else(|| panic!("no seed notices {plan:?}"));
-    println!("seed {seed}: {broken}");
-    broken
-}
-
-impl Toll {
-    /// Insists that the storms went through all of that.
-    #[track_caller]
-    fn went_through(&self, what: &[&str]) {
-        for what in what {
-            assert!(self.counts.get(*what).is_some_and(|count| *count > 0), "never: {what}");
-        }
-    }
-}
-
-const EVERYWHERE: [&str; 16] = [
-    "redis claimed",
-    "redis pending",
-    "redis settled",
-    "redis orphan",
-    "redis absent",
-    "redis written",
-    "redis released",
-    "redis greeted",
-    "redis unreachable",
-    "redis refused",
-    "redis unreadable",
-    "redis forged",
-    "answers swapped",
-    "answers cut",
-    "configurations replaced",
-    "replicas died",
-];
-
-#[test]
-fn two_replicas_decide_once_answer_in_time_and_agree_when_all_is_quiet() {
-    let toll = survives(USUAL, 1_500);
-    toll.went_through(&EVERYWHERE);
-    assert_eq!(toll.counts["redis superseded"], 0, "who has claimed a record settles it");
-}
-
-#[test]
-fn three_replicas_decide_once_answer_in_time_and_agree_when_all_is_quiet() {
-    let toll = survives(Plan { replicas: 3, ..USUAL }, 1_500);
-    toll.went_through(&EVERYWHERE);
-    assert_eq!(toll.counts["redis superseded"], 0, "who has claimed a record settles it");
-}
-
-#[test]
-fn replicas_that_may_decide_alone_do_so_once_each() {
-    let toll = survives(Plan { local: true, ..USUAL }, 1_000);
-    toll.went_through(&EVERYWHERE);
-    toll.went_through(&["lock decided locally", "redis superseded"]);
-}
-
-#[test]
-fn replicas_on_hosts_that_fail_too_decide_once_and_answer_in_time() {
-    for local in [false, true] {
-        let toll = survives(Plan { poor: true, local, ..USUAL }, 500);
-        toll.went_through(&EVERYWHERE);
-        toll.went_through(&["workers died"]);
-    }
-}
-
-#[test]
-fn a_claim_that_writes_over_another_is_caught() {
-    let broken = is_caught(Plan { flaw: Some(Flaw::ClaimsWhatIsThere), ..USUAL }, 100);
-    assert!(broken.contains("delivered again"), "{broken}");
-}
-
-#[test]
-fn a_plain_set_in_place_of_a_compare_and_set_is_caught() {
-    is_caught(Plan { flaw: Some(Flaw::SwapsBlindly), ..USUAL }, 1_500);
-}
-
-#[test]
-fn a_plain_delete_in_place_of_a_compare_and_delete_is_caught() {
-    is_caught(Plan { flaw: Some(Flaw::DeletesBlindly), ..USUAL }, 1_500);
-}
-
-#[test]
-fn a_claim_that_takes_ok_for_won_without_reading_back_is_caught() {
-    let broken = is_caught(Plan { trusts_ok: true, ..USUAL }, 1_500);
-    assert!(broken.contains("delivered again"), "{broken}");
 }
