@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use testbed::backend::{Behaviour, Received};
 use testbed::redis::Passes;
@@ -20,14 +20,53 @@ const CALLBACKS: u64 = 20_000;
 const A_SECOND: u64 = 320;
 /// By when a bind is answered, as promised.
 const IN_TIME: Duration = Duration::from_millis(2900);
-/// What a busy machine may add to it: less than until Envoy ends the request itself.
-const SLACK: Duration = Duration::from_millis(1000);
+/// When an answer fails the test, by Envoy's own clock, from the headers to the last byte. Not as promised:
+/// Envoy's timers come late on a machine that is busy, and what is later than promised is counted and printed.
+/// Not later either: after 4 s Envoy itself ends a request (`max_stream_duration`), and what would never have
+/// been answered must not pass for late. Clients measure more, as they wait for this process and for Envoy to
+/// get to them at all: that is printed too, and says more of the machine than of the filter.
+const TOO_LATE_MS: u64 = 3900;
 /// How many may be in flight. Far more than there are at that rate.
 const IN_FLIGHT: usize = 900;
 
-/// What clients were told of one bind.
+/// What clients were told.
 #[derive(Debug, Default)]
-struct Told(Vec<u32>);
+struct Told {
+    /// The verdicts, by bind.
+    verdicts: HashMap<u64, Vec<u32>>,
+    slowest: Duration,
+    /// How many answers came later than promised.
+    late: usize,
+    /// Requests without a verdict, by what came instead.
+    failures: BTreeMap<String, usize>,
+}
+
+impl Told {
+    fn add(&mut self, of: u64, verdict: Result<u32, String>, after: Duration) {
+        match verdict {
+            Ok(verdict) => self.verdicts.entry(of).or_default().push(verdict),
+            Err(what) => *self.failures.entry(what).or_default() += 1,
+        }
+        self.slowest = self.slowest.max(after);
+        self.late += usize::from(after > IN_TIME);
+    }
+
+    /// What was said of a bind, but for errcode 7.
+    fn decided(&self, of: u64) -> impl Iterator<Item = u32> {
+        self.verdicts.get(&of).into_iter().flatten().copied().filter(|verdict| *verdict != 7)
+    }
+}
+
+/// A verdict, or what came instead of one: a reset, a closed connection, another status.
+async fn told(edge: &Edge, event: &Event) -> Result<u32, String> {
+    let answer = edge.send(&edge.account.seal(event)).await;
+    let answer = answer.map_err(|error| format!("no answer: {}", error.root_cause()))?;
+    if answer.status != 200 {
+        return Err(format!("status {}: {}", answer.status, answer.text()));
+    }
+    let reply = answer.decrypt(&edge.account).map_err(|_| "no sealed answer".to_owned())?;
+    reply.errcode().ok_or_else(|| "no verdict".to_owned())
+}
 
 /// A bind by its number. Copies are the same callback, sealed anew.
 fn bind(number: u64, createtime: u64) -> Event {
@@ -96,10 +135,9 @@ async fn whatever_becomes_of_redis_nothing_is_delivered_twice_and_every_answer_i
     });
 
     let edges = [Arc::new(one), Arc::new(other)];
-    let (in_flight, slowest) = (Arc::new(Semaphore::new(IN_FLIGHT)), Arc::new(AtomicU64::new(0)));
-    let late = Arc::new(AtomicU64::new(0));
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut sending = JoinSet::new();
-    let mut told: HashMap<u64, Told> = HashMap::new();
+    let mut told = Told::default();
     let mut created: HashMap<u64, u64> = HashMap::new();
     let (mut copies, began) = (0, Instant::now());
     let mut beat = interval(Duration::from_micros(1_000_000 / A_SECOND));
@@ -114,24 +152,21 @@ async fn whatever_becomes_of_redis_nothing_is_delivered_twice_and_every_answer_i
         copies += u64::from(of != index);
         let event = bind(of, *created.entry(of).or_insert_with(testbed::wecom::unix_now));
         let edge = Arc::clone(&edges[(scattered(index) / 2 % 2) as usize]);
-        let (permit, slowest) = (Arc::clone(&in_flight).acquire_owned().await.unwrap(), Arc::clone(&slowest));
-        let late = Arc::clone(&late);
+        let permit = Arc::clone(&in_flight).acquire_owned().await.unwrap();
         sending.spawn(async move {
-            let (told, after) = timed_verdict(&edge, &event).await;
+            let began = Instant::now();
+            let verdict = self::told(&edge, &event).await;
             drop(permit);
-            slowest.fetch_max(u64::try_from(after.as_millis()).unwrap(), Ordering::Relaxed);
-            late.fetch_add(u64::from(after > IN_TIME), Ordering::Relaxed);
-            assert!(after <= IN_TIME + SLACK, "answered after {after:?}");
-            (of, told)
+            (of, verdict, began.elapsed())
         });
         while let Some(ended) = sending.try_join_next() {
-            let (of, verdict) = ended.unwrap();
-            told.entry(of).or_default().0.push(verdict);
+            let (of, verdict, after) = ended.unwrap();
+            told.add(of, verdict, after);
         }
     }
     while let Some(ended) = sending.join_next().await {
-        let (of, verdict) = ended.unwrap();
-        told.entry(of).or_default().0.push(verdict);
+        let (of, verdict, after) = ended.unwrap();
+        told.add(of, verdict, after);
     }
     let took = began.elapsed();
     over.store(true, Ordering::Relaxed);
@@ -143,18 +178,40 @@ async fn whatever_becomes_of_redis_nothing_is_delivered_twice_and_every_answer_i
     }
     println!(
         "{callbacks} callbacks, {copies} of them copies, in {took:.1?} while Redis had {times} times four troubles: \
-         {} delivered, the slowest answer after {} ms, {} later than {} ms",
+         {} delivered, the slowest answer after {} ms, {} later than {} ms, {} without a verdict: {:?}",
         delivered.len(),
-        slowest.load(Ordering::Relaxed),
-        late.load(Ordering::Relaxed),
-        IN_TIME.as_millis()
+        told.slowest.as_millis(),
+        told.late,
+        IN_TIME.as_millis(),
+        told.failures.values().sum::<usize>(),
+        told.failures
     );
+    let answered = || edges.iter().map(|edge| durations_ms(edge).len()).sum::<usize>();
+    let logged = async || answered() as u64 >= callbacks;
+    let _ = until("the access logs were written", logged).await; // or it is said below what is missing
+    let answered = answered();
     for (name, edge) in ["one", "other"].iter().zip(&edges) {
         println!(
             "{name}: {}",
             counts(edge, "wasmcustom.wecom.endpoint=lock.event=bind.outcome=", ".callbacks_total").await
         );
         println!("{name}: {}", counts(edge, "wasmcustom.wecom.result=", ".record_exchanges_total").await);
+        let durations_ms = durations_ms(edge);
+        println!(
+            "{name}: by Envoy's clock, the slowest of {} answers after {} ms, {} later than {} ms; Envoy itself ended {}",
+            durations_ms.len(),
+            durations_ms.last().unwrap(),
+            durations_ms.iter().filter(|ms| u128::from(**ms) > IN_TIME.as_millis()).count(),
+            IN_TIME.as_millis(),
+            ended_by_envoy(edge).await
+        );
+    }
+    assert!(told.failures.is_empty(), "not answered with a verdict: {:?}", told.failures);
+    assert_eq!(answered, callbacks as usize, "lines in the access logs");
+    for edge in &edges {
+        assert_eq!(ended_by_envoy(edge).await, 0, "requests that Envoy ended, as nobody answered them");
+        let slowest_ms = durations_ms(edge).last().copied();
+        assert!(slowest_ms <= Some(TOO_LATE_MS), "answered after {slowest_ms:?} ms");
     }
     let twice: Vec<_> = delivered.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "delivered more than once: {twice:?}");
@@ -180,11 +237,11 @@ async fn whatever_becomes_of_redis_nothing_is_delivered_twice_and_every_answer_i
     }
     let mut failed = 0;
     for (number, (one, other)) in asking.join_all().await {
-        assert_eq!(one, other, "the replicas disagree about {number}; clients were told {:?}", told[&number]);
+        assert_eq!(one, other, "the replicas disagree about {number}; clients were told {:?}", told.verdicts[&number]);
         assert!(one == decision(number) || one == 7, "{number}: {one}");
         failed += u64::from(one == 7);
-        let told: Vec<_> = told[&number].0.iter().filter(|told| **told != 7).collect();
-        assert!(told.iter().all(|told| **told == one), "{number}: {told:?}, and now {one}");
+        let told: Vec<_> = told.decided(number).collect();
+        assert!(told.iter().all(|told| *told == one), "{number}: {told:?}, and now {one}");
     }
     println!("both replicas agree on every decided bind; {failed} of them are errcode 7, as their call failed");
     for edge in edges {
@@ -202,6 +259,21 @@ async fn in_quiet(edge: &Edge, event: &Event) -> u32 {
         sleep(Duration::from_millis(200)).await;
     }
     7
+}
+
+/// How many requests Envoy has ended itself: as they took too long, or were reset.
+async fn ended_by_envoy(edge: &Edge) -> u64 {
+    let stats = edge.envoy.stats().await.unwrap();
+    let why = ["max_duration_reached", "idle_timeout", "timeout", "tx_reset"];
+    why.iter().map(|why| stats[&format!("http.edge.downstream_rq_{why}")]).sum()
+}
+
+/// How long Envoy took to answer each bind, in milliseconds and in ascending order.
+fn durations_ms(edge: &Edge) -> Vec<u64> {
+    let lines = edge.envoy.access_log();
+    let mut durations_ms: Vec<_> = lines.iter().map(|line| line["duration_ms"].as_u64().unwrap()).collect();
+    durations_ms.sort_unstable();
+    durations_ms
 }
 
 /// The counters between these two parts of a name, but for those that are 0.
