@@ -390,6 +390,11 @@ impl Process {
         assert!(!waiting(), "the queues are not read to their ends");
     }
 
+    /// The store loses everything, as it never should.
+    pub fn empty_store(&self) {
+        self.0.borrow_mut().values.clear();
+    }
+
     /// Sets the clock, in Unix milliseconds.
     pub fn set_clock(&self, now_ms: u64) {
         self.0.borrow_mut().now_ms = now_ms;

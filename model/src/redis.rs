@@ -34,6 +34,10 @@ pub enum Flaw {
     SwapsBlindly,
     /// The script that deletes a value deletes, whatever the value is.
     DeletesBlindly,
+    /// A value lives three seconds less than it is to.
+    ExpiresEarly,
+    /// A value lives for ever.
+    NeverExpires,
 }
 
 struct Server {
@@ -160,6 +164,11 @@ impl Redis {
         self.0.borrow_mut().write(key.as_bytes(), Value::List, u64::MAX);
     }
 
+    /// Somebody else deletes a key.
+    pub fn delete(&self, key: &str) {
+        self.0.borrow_mut().delete(key.as_bytes());
+    }
+
     /// Somebody else deletes everything.
     pub fn clear(&self) {
         self.0.borrow_mut().entries.clear();
@@ -258,6 +267,11 @@ impl Server {
     }
 
     fn write(&mut self, key: &[u8], value: Value, lives_ms: u64) {
+        let lives_ms = match self.flaw {
+            Some(Flaw::ExpiresEarly) => lives_ms.saturating_sub(3_000),
+            Some(Flaw::NeverExpires) => u64::MAX,
+            _ => lives_ms,
+        };
         let expires_ms = self.now_ms.saturating_add(lives_ms);
         self.entries.insert(key.to_vec(), Entry { value, expires_ms });
     }
@@ -435,6 +449,27 @@ mod tests {
             told(&redis, &["EVAL", text(DELETE), "1", "k", "x"]);
             assert_eq!(redis.value("k").is_none(), flaw == Flaw::DeletesBlindly);
         }
+    }
+
+    #[test]
+    fn a_flaw_lets_values_live_too_short_or_too_long() {
+        for (flaw, live_ms) in [(Flaw::ExpiresEarly, 2_000), (Flaw::NeverExpires, u64::MAX)] {
+            let redis = Redis::new(0);
+            redis.break_by(flaw);
+            told(&redis, &["SET", "k", "a", "NX", "EX", "5"]);
+            assert_eq!(redis.lives_ms("k"), Some(live_ms));
+        }
+    }
+
+    #[test]
+    fn somebody_else_deletes() {
+        let redis = Redis::new(0);
+        redis.put("k", b"a");
+        redis.put("l", b"a");
+        redis.delete("k");
+        assert_eq!(redis.keys(), ["l"]);
+        redis.clear();
+        assert!(redis.keys().is_empty());
     }
 
     #[test]

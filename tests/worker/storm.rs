@@ -1,11 +1,15 @@
 //! Replicas over a Redis that executes what it is asked and may do so late, twice or never, while its
-//! answers are lost, cut or swapped; clients that leave, copies everywhere, replicas that die.
+//! answers are lost, cut or swapped; clients that leave, copies everywhere, replicas that die, clocks that
+//! leap, settings that differ, and somebody who writes to Redis.
 //!
 //! Time and all that happens come from a seed, so that one that breaks a promise is played again, and
-//! told event by event. [`plans`] has the tests, [`promises`] what must hold. `STORM_SEEDS=100000 cargo test --test worker storm` plays more of them.
+//! told event by event. [`plans`] has the tests, [`promises`] what must hold.
+//! `STORM_SEEDS=100000 cargo test --test worker storm` plays more of them.
 
+mod intruder;
 mod plans;
 mod promises;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,6 +19,8 @@ use model::redis::{Flaw, Redis, Refusal};
 use wecom_callback_filter::host::Exchanged;
 use wecom_callback_filter::outcome::Outcome;
 
+use self::intruder::Intruder;
+use self::settings::{Rotation, Settings};
 use super::*;
 
 /// When every storm begins, in Unix milliseconds.
@@ -23,19 +29,19 @@ const BEGINS_MS: u64 = 1_800_000_000_000;
 /// How long trouble is made, in milliseconds.
 const STORM_MS: u64 = 3_000;
 
-/// How long it may take until all that is left over has been repeated, in milliseconds.
-const QUIET_MS: u64 = 30_000;
+/// The same where records expire meanwhile.
+const LONG_STORM_MS: u64 = 16_000;
 
-/// By when who stays is answered, in milliseconds from the headers: WeCom gives up at 3000.
-const ANSWERED_WITHIN_MS: u64 = 2_900;
+/// How long it may take until all that is left over has been repeated, in milliseconds.
+const QUIET_MS: u64 = 60_000;
 
 const RECORD: &str = "record";
 
-/// How long a call may take, and an exchange with Redis, in milliseconds. Most storms take the defaults.
-const TIMEOUTS_MS: [[u64; 2]; 6] = [[900, 100], [900, 100], [900, 100], [200, 50], [2_800, 300], [1_500, 1_000]];
+/// How far clocks leap, in milliseconds.
+const LEAPS_MS: [i64; 5] = [30, 400, 3_000, 60_000, 290_000];
 
-/// The verdict on a bind about which nobody decided.
-const FAILED: u32 = 7;
+/// Farther than records live in the record of a process, in milliseconds. Every callback is stale then.
+const FAR_MS: i64 = 2_000_000;
 
 /// What one storm is made of.
 #[derive(Debug, Clone, Copy)]
@@ -43,16 +49,46 @@ struct Plan {
     replicas: usize,
     /// Whether a replica decides alone where Redis says nothing.
     local: bool,
-    /// Whether workers die too, and the host has now and then no random numbers and no store: then
-    /// replicas need not agree, as a record may fail for good on one of them.
+    /// Whether settings differ from worker to worker: that one, and all timeouts.
+    mixed: bool,
+    rotation: Rotation,
+    /// Whether workers die too, and the host has now and then no random numbers and no store.
     poor: bool,
-    /// A fault that Redis has.
-    flaw: Option<Flaw>,
-    /// Whether claims are taken for won where the write was acknowledged.
-    trusts_ok: bool,
+    /// Whether wall clocks leap, one replica's or all.
+    leaps: bool,
+    /// Whether records live shorter than the storm.
+    expires: bool,
+    /// Who else writes to Redis.
+    intruder: Option<Intruder>,
+    fault: Option<Fault>,
+    /// Whether to insist even on what cannot hold under this plan: it must then be seen to break.
+    insists: bool,
 }
 
-const USUAL: Plan = Plan { replicas: 2, local: false, poor: false, flaw: None, trusts_ok: false };
+const USUAL: Plan = Plan {
+    replicas: 2,
+    local: false,
+    mixed: false,
+    rotation: Rotation::None,
+    poor: false,
+    leaps: false,
+    expires: false,
+    intruder: None,
+    fault: None,
+    insists: false,
+};
+
+/// What is wrong, for a promise to break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    OfRedis(Flaw),
+    /// Claims are taken for won where the write was acknowledged.
+    TrustsOk,
+    /// The host ticks ten times slower than it is asked to.
+    TicksLate,
+    /// The store of a process forgets everything, again and again.
+    StoreForgets,
+}
 
 /// A promise that was broken.
 type Broken = String;
@@ -101,6 +137,15 @@ enum Happens {
     Updates {
         place: usize,
     },
+    /// A wall clock is set to so much more than true time: one replica's, or all and Redis's.
+    Leaps {
+        place: Option<usize>,
+        ahead_ms: i64,
+    },
+    Intrudes,
+    Forgets {
+        place: usize,
+    },
     Weather,
 }
 
@@ -130,7 +175,11 @@ enum Fate {
 
 struct Exchange {
     replica: Replica,
+    worker: WorkerId,
     call: CallId,
+    began_ms: u64,
+    /// The record that it is about; none of a greeting.
+    record: Option<usize>,
     batch: Vec<u8>,
     answer: Option<Vec<u8>>,
     fate: Fate,
@@ -153,8 +202,29 @@ struct Client {
 struct Record {
     is_bind: bool,
     request: Request,
-    /// Who asked, and what was said if anybody has heard it.
-    calls: Vec<(Replica, CallId, Option<Says>)>,
+    /// Its key in Redis.
+    key: String,
+    calls: Vec<Asked>,
+    /// The values that it has had in Redis, the latest last.
+    values: Vec<Vec<u8>>,
+    /// Until when Redis is to keep the latest, by its own clock.
+    kept_until_ms: u64,
+    /// Whether something has happened after which the replicas need not agree about it.
+    tainted: bool,
+}
+
+/// A call to an upstream.
+#[derive(Debug)]
+struct Asked {
+    by: Replica,
+    worker: WorkerId,
+    id: CallId,
+    /// What was said, if anybody has heard it.
+    says: Option<Says>,
+    /// Whether it was made without Redis.
+    alone: bool,
+    /// Until when nobody may make another, by Redis's clock.
+    until_ms: u64,
 }
 
 struct Place {
@@ -167,6 +237,19 @@ struct Place {
     workers: [WorkerId; 2],
     /// Workers whose configuration is replaced, but which still have streams.
     leaving: Vec<WorkerId>,
+    /// What every worker was ever configured with.
+    settings: Vec<Settings>,
+    /// How many calls were made without Redis.
+    alone: i64,
+    lost_a_worker: bool,
+}
+
+/// The wall clocks at one place.
+#[derive(Default)]
+struct WallClock {
+    ahead_ms: i64,
+    /// When it was set back, in true time.
+    set_back: Vec<u64>,
 }
 
 /// How bad things are, in per cent.
@@ -187,11 +270,16 @@ struct Weather {
 struct Storm {
     plan: Plan,
     rng: Rng,
-    /// How long a call may take, and an exchange with Redis, in milliseconds.
-    timeouts_ms: [u64; 2],
+    /// What workers are configured with, as far as all have the same.
+    usual: Settings,
+    /// True time.
     now_ms: u64,
     redis: Redis,
+    redis_ahead_ms: i64,
     places: Vec<Place>,
+    clocks: Vec<WallClock>,
+    /// How far the rotation of the secret has come at each place.
+    steps: Vec<usize>,
     records: Vec<Record>,
     clients: Vec<Client>,
     exchanges: Vec<Exchange>,
@@ -215,13 +303,22 @@ struct Toll {
     counts: BTreeMap<String, i64>,
 }
 
+/// A callback that all storms are about.
+#[derive(Clone)]
+struct Callback {
+    is_bind: bool,
+    request: Request,
+    key: String,
+}
+
 thread_local! {
     /// Sealed once: time begins anew with every storm.
-    static REQUESTS: Vec<(bool, Request)> = {
+    static CALLBACKS: Vec<Callback> = {
         let edge = Edge::of(Process::new(BEGINS_MS));
         let sealed = |is_bind: bool, req_id: &str| {
             let event = if is_bind { bind() } else { unbind() };
-            (is_bind, edge.seal(event.req_id(req_id)))
+            let key = settings::key(&edge, req_id);
+            Callback { is_bind, request: edge.seal(event.req_id(req_id)), key }
         };
         vec![sealed(true, "storm-1"), sealed(true, "storm-2"), sealed(false, "storm-3"), sealed(false, "storm-4")]
     };
@@ -237,26 +334,32 @@ fn play(seed: u64, plan: Plan, toll: &mut Toll) -> Result<(), Broken> {
 impl Storm {
     fn new(seed: u64, plan: Plan, tells: bool) -> Self {
         let redis = Redis::new(BEGINS_MS);
-        if let Some(flaw) = plan.flaw {
+        if let Some(Fault::OfRedis(flaw)) = plan.fault {
             redis.break_by(flaw);
         }
-        let records = REQUESTS.with(|requests| {
-            let record = |(is_bind, request): &(bool, Request)| Record {
-                is_bind: *is_bind,
-                request: request.clone(),
-                calls: Vec::new(),
-            };
-            requests.iter().map(record).collect()
-        });
+        let record = |Callback { is_bind, request, key }| Record {
+            is_bind,
+            request,
+            key,
+            calls: Vec::new(),
+            values: Vec::new(),
+            kept_until_ms: 0,
+            tainted: false,
+        };
+        let records = CALLBACKS.with(Clone::clone).into_iter().map(record).collect();
         let mut rng = Rng::with_seed(seed);
-        let timeouts_ms = *rng.choice(&TIMEOUTS_MS).expect("there are some");
+        let usual = Settings::any(plan, &mut rng);
+        let steps = vec![usual.step; plan.replicas];
         let mut storm = Self {
             plan,
             rng,
-            timeouts_ms,
+            usual,
             now_ms: BEGINS_MS,
             redis,
+            redis_ahead_ms: 0,
             places: Vec::new(),
+            clocks: (0..plan.replicas).map(|_| WallClock::default()).collect(),
+            steps,
             records,
             clients: Vec::new(),
             exchanges: Vec::new(),
@@ -278,25 +381,30 @@ impl Storm {
     /// A process at that place.
     fn start(&mut self, place: usize, lives: usize) -> Place {
         self.processes += 1;
-        let edge = Edge::of(Process::with_seed(self.now_ms, self.processes));
-        let workers = [(); 2].map(|()| self.start_worker(&edge, (place, lives)));
-        Place { edge, lives, seen: BTreeSet::new(), reads: BTreeSet::new(), workers, leaving: Vec::new() }
+        let edge = Edge::of(Process::with_seed(self.wall_ms(place), self.processes));
+        let mut settings = Vec::new();
+        let workers = [(); 2].map(|()| self.start_worker(&edge, (place, lives), &mut settings));
+        let (seen, reads, leaving) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Place { edge, lives, seen, reads, workers, leaving, settings, alone: 0, lost_a_worker: false }
     }
 
-    fn start_worker(&mut self, edge: &Edge, replica: Replica) -> WorkerId {
-        let on_error = if self.plan.local { "local" } else { "refuse" };
-        let [call_ms, exchange_ms] = self.timeouts_ms;
-        let worker = edge.start_worker(|config| {
-            config["endpoints"][0]["decision"]["timeout_ms"] = call_ms.into();
-            config["endpoints"][0]["events"]["timeout_ms"] = call_ms.into();
-            config["dedup"] = json!({ "redis": {
-                "cluster": RECORD, "secret": "the-record-secret-of-32-characters",
-                "timeout_ms": exchange_ms, "on_error": on_error,
-            }});
-        });
+    fn start_worker(&mut self, edge: &Edge, replica: Replica, known: &mut Vec<Settings>) -> WorkerId {
+        let settings = self.usual.of_another_worker(self.plan, self.steps[replica.0], &mut self.rng);
+        let worker = edge.start_worker(|config| settings.configure(config));
+        known.push(settings);
         let at_ms = self.now_ms + self.rng.u64(0..50);
         self.plan_at(at_ms, Happens::Ticks { replica, worker });
         worker
+    }
+
+    /// Replaces a worker of a place by a new one.
+    fn start_another_worker(&mut self, place: usize, index: usize) -> WorkerId {
+        let replica = (place, self.places[place].lives);
+        let edge = Edge::of(self.places[place].edge.process.clone());
+        let mut settings = std::mem::take(&mut self.places[place].settings);
+        let worker = self.start_worker(&edge, replica, &mut settings);
+        self.places[place].settings = settings;
+        std::mem::replace(&mut self.places[place].workers[index], worker)
     }
 
     fn plan_at(&mut self, at_ms: u64, what: Happens) {
@@ -304,9 +412,24 @@ impl Storm {
         self.ahead.insert((at_ms, self.planned), what);
     }
 
+    /// How long trouble is made, in milliseconds.
+    fn storm_ms(&self) -> u64 {
+        if self.plan.expires { LONG_STORM_MS } else { STORM_MS }
+    }
+
     /// Whether trouble is still made.
     fn is_on(&self) -> bool {
-        self.now_ms < BEGINS_MS + STORM_MS
+        self.now_ms < BEGINS_MS + self.storm_ms()
+    }
+
+    /// What the wall clock at a place says.
+    fn wall_ms(&self, place: usize) -> u64 {
+        self.now_ms.saturating_add_signed(self.clocks[place].ahead_ms)
+    }
+
+    /// What Redis's clock says.
+    fn redis_ms(&self) -> u64 {
+        self.now_ms.saturating_add_signed(self.redis_ahead_ms)
     }
 
     fn chance(&mut self, per_cent: u32) -> bool {
@@ -315,17 +438,26 @@ impl Storm {
 
     fn run(&mut self) -> Result<(), Broken> {
         self.plan_trouble();
-        self.until(BEGINS_MS + STORM_MS)?;
+        self.until(BEGINS_MS + self.storm_ms())?;
         self.become_quiet()?;
+        if self.plan.leaps {
+            self.happens(Happens::Leaps { place: None, ahead_ms: 0 })?; // somebody sets the clocks
+            self.become_quiet()?;
+        }
+        if self.plan.expires {
+            let gone_ms = self.now_ms + self.usual.life_ms() + 1_000;
+            self.until(gone_ms)?;
+        }
         self.all_say_the_same()
     }
 
     fn plan_trouble(&mut self) {
         self.plan_at(BEGINS_MS, Happens::Weather);
+        let storm_ms = self.storm_ms();
         for record in 0..self.records.len() {
             // Copies come close together, and again later, as WeCom's retries do.
-            for _ in 0..self.rng.u32(1..4) {
-                let at_ms = BEGINS_MS + self.rng.u64(0..STORM_MS - 500);
+            for _ in 0..self.rng.u32(if self.plan.expires { 3..8 } else { 1..4 }) {
+                let at_ms = BEGINS_MS + self.rng.u64(0..storm_ms - 500);
                 for _ in 0..self.rng.u32(1..4) {
                     let place = self.rng.usize(0..self.plan.replicas);
                     let at_ms = at_ms + self.rng.u64(0..60);
@@ -333,17 +465,36 @@ impl Storm {
                 }
             }
         }
-        if self.chance(40) {
-            let (at_ms, place) = (self.rng.u64(0..STORM_MS), self.rng.usize(0..self.plan.replicas));
-            self.plan_at(BEGINS_MS + at_ms, Happens::Dies { place });
+        self.plan_some(40, 1, |place, _| Happens::Dies { place });
+        if self.plan.poor {
+            self.plan_some(40, 1, |place, _| Happens::WorkerDies { place });
         }
-        if self.plan.poor && self.chance(40) {
-            let (at_ms, place) = (self.rng.u64(0..STORM_MS), self.rng.usize(0..self.plan.replicas));
-            self.plan_at(BEGINS_MS + at_ms, Happens::WorkerDies { place });
+        let updates = if self.plan.rotation == Rotation::None { (30, 1) } else { (90, 3) };
+        self.plan_some(updates.0, updates.1, |place, _| Happens::Updates { place });
+        if self.plan.leaps {
+            self.plan_some(60, 4, |place, rng| {
+                let place = rng.bool().then_some(place);
+                let is_far = place.is_some() && rng.u32(0..10) == 0;
+                let by_ms = if is_far { FAR_MS } else { *rng.choice(&LEAPS_MS).expect("there are some") };
+                Happens::Leaps { place, ahead_ms: if rng.bool() { by_ms } else { -by_ms } }
+            });
         }
-        if self.chance(30) {
-            let (at_ms, place) = (self.rng.u64(0..STORM_MS), self.rng.usize(0..self.plan.replicas));
-            self.plan_at(BEGINS_MS + at_ms, Happens::Updates { place });
+        if self.plan.intruder.is_some() {
+            self.plan_some(70, 5, |_, _| Happens::Intrudes);
+        }
+        if self.plan.fault == Some(Fault::StoreForgets) {
+            self.plan_some(70, 5, |place, _| Happens::Forgets { place });
+        }
+    }
+
+    /// Plans something to happen so many times at most, each with that chance.
+    fn plan_some(&mut self, per_cent: u32, times: u32, what: impl Fn(usize, &mut Rng) -> Happens) {
+        for _ in 0..times {
+            if self.chance(per_cent) {
+                let (at_ms, place) = (self.rng.u64(0..self.storm_ms()), self.rng.usize(0..self.plan.replicas));
+                let what = what(place, &mut self.rng);
+                self.plan_at(BEGINS_MS + at_ms, what);
+            }
         }
     }
 
@@ -373,8 +524,10 @@ impl Storm {
 
     fn set_clock(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.redis.set_clock(now_ms);
-        self.places.iter().for_each(|place| place.edge.process.set_clock(now_ms));
+        self.redis.set_clock(self.redis_ms());
+        for (number, place) in self.places.iter().enumerate() {
+            place.edge.process.set_clock(self.wall_ms(number));
+        }
     }
 
     /// Whether that replica has not died since.
@@ -403,16 +556,14 @@ impl Storm {
                 Ok(Some(place))
             }
             Happens::Complete { client } => {
-                let Client { replica, id, record, left, .. } = self.clients[client];
+                let Client { replica, worker, id, record, left, .. } = self.clients[client];
                 if left || !self.lives(replica) {
                     return Ok(None);
                 }
                 let sends = u32::from(self.chance(self.weather.messages_lost));
-                let troubles = model::Troubles { sends, ..self.poverty() };
-                let process = &self.places[replica.0].edge.process;
-                process.trouble(|now| *now = troubles);
-                process.complete(id, &self.records[record].request.body_bytes());
-                process.trouble(|now| *now = model::Troubles::default());
+                let troubles = model::Troubles { sends, ..self.poverty(5) };
+                let body = self.records[record].request.body_bytes();
+                self.in_trouble(replica, worker, troubles, |process| process.complete(id, &body));
                 Ok(Some(replica.0))
             }
             Happens::Leaves { client } => {
@@ -430,26 +581,24 @@ impl Storm {
                 }
                 let messages = if self.chance(50) { usize::MAX } else { 1 };
                 let lost_messages = u32::from(self.chance(self.weather.messages_lost));
-                let calls = u32::from(self.chance(self.weather.not_begun));
-                let troubles = model::Troubles { lost_messages, calls, ..self.poverty() };
-                let place = &mut self.places[replica.0];
-                place.reads.remove(&worker);
-                place.edge.process.trouble(|now| *now = troubles);
-                place.edge.process.read_queue(worker, messages);
-                place.edge.process.trouble(|now| *now = model::Troubles::default());
+                let calls = if self.chance(self.weather.not_begun) { self.rng.u32(1..3) } else { 0 };
+                let troubles = model::Troubles { lost_messages, calls, ..self.poverty(5) };
+                self.places[replica.0].reads.remove(&worker);
+                self.in_trouble(replica, worker, troubles, |process| process.read_queue(worker, messages));
                 Ok(Some(replica.0))
             }
             Happens::Ticks { replica, worker } => {
                 if !self.lives(replica) || !self.places[replica.0].edge.process.is_running(worker) {
                     return Ok(None);
                 }
-                let pause_ms = self.rng.u64(25..=50);
+                let slower = if self.plan.fault == Some(Fault::TicksLate) { 10 } else { 1 };
+                let pause_ms = slower * self.rng.u64(25..=50);
                 self.plan_at(now_ms + pause_ms, Happens::Ticks { replica, worker });
-                let process = &self.places[replica.0].edge.process;
-                if !process.is_ticking(worker) {
+                if !self.places[replica.0].edge.process.is_ticking(worker) {
                     return Ok(None);
                 }
-                process.tick(worker);
+                let troubles = self.poverty(1);
+                self.in_trouble(replica, worker, troubles, |process| process.tick(worker));
                 Ok(Some(replica.0))
             }
             Happens::Decides { replica, call, record, says } => {
@@ -457,24 +606,27 @@ impl Storm {
                     return Ok(None);
                 }
                 let known = &mut self.records[record].calls;
-                let heard = known.iter_mut().find(|(by, id, _)| (*by, *id) == (replica, call));
-                heard.expect("a call that was made").2 = Some(says);
-                let troubles = self.poverty();
-                let edge = &self.places[replica.0].edge;
-                edge.process.trouble(|now| *now = troubles);
+                let heard = known.iter_mut().find(|asked| (asked.by, asked.id) == (replica, call));
+                let heard = heard.expect("a call that was made");
+                heard.says = Some(says);
+                let worker = heard.worker;
                 let response = match says {
                     Says::Errcode(errcode) => Some(received("200", &json!({ "errcode": errcode }).to_string())),
                     Says::Success => Some(received("200", "success")),
                     Says::BrokenOff => None,
                     Says::Error => Some(received("500", "")),
                 };
-                edge.process.tell_end(call, response);
-                edge.process.trouble(|now| *now = model::Troubles::default());
+                let sends = u32::from(self.chance(self.weather.messages_lost));
+                let troubles = model::Troubles { sends, ..self.poverty(5) };
+                self.in_trouble(replica, worker, troubles, |process| process.tell_end(call, response));
                 Ok(Some(replica.0))
             }
             Happens::Executes { exchange } => {
-                let Exchange { batch, answer, .. } = &mut self.exchanges[exchange];
+                let Exchange { batch, answer, record, .. } = &mut self.exchanges[exchange];
                 *answer = Some(self.redis.execute(batch));
+                if let Some(record) = *record {
+                    self.note_value(record);
+                }
                 Ok(None)
             }
             Happens::Ends { exchange } => Ok(self.end_exchange(exchange)),
@@ -489,26 +641,54 @@ impl Storm {
             Happens::WorkerDies { place } => {
                 self.counted("workers died");
                 let index = self.rng.usize(0..2);
-                let Place { edge, lives, workers, .. } = &self.places[place];
-                let (replica, dead) = ((place, *lives), workers[index]);
-                edge.process.kill_worker(dead);
-                let edge = Edge::of(edge.process.clone());
-                self.places[place].workers[index] = self.start_worker(&edge, replica);
-                let its = |client: &&mut Client| (client.replica, client.worker) == (replica, dead);
+                let (replica, dead) = ((place, self.places[place].lives), self.places[place].workers[index]);
+                self.places[place].edge.process.kill_worker(dead);
+                self.places[place].lost_a_worker = true;
+                self.start_another_worker(place, index);
+                // What it worked on fails in its process, and elsewhere as far as it got.
+                self.taint(&self.records_at(replica, dead));
                 // They hang, until Envoy itself ends them.
+                let its = |client: &&mut Client| (client.replica, client.worker) == (replica, dead);
                 self.clients.iter_mut().filter(its).for_each(|client| client.left = true);
                 Ok(Some(place))
             }
             Happens::Updates { place } => {
                 self.counted("configurations replaced");
                 let index = self.rng.usize(0..2);
-                let Place { edge, lives, workers, .. } = &self.places[place];
-                let (replica, old) = ((place, *lives), workers[index]);
-                let edge = Edge::of(edge.process.clone());
-                let new = self.start_worker(&edge, replica);
-                self.places[place].workers[index] = new;
+                if self.plan.rotation == Rotation::InOrder {
+                    self.steps[place] = self.usual.step + 1;
+                }
+                let old = self.start_another_worker(place, index);
                 self.places[place].leaving.push(old);
                 Ok(Some(place))
+            }
+            Happens::Leaps { place, ahead_ms } => {
+                self.counted("clocks leapt");
+                for place in place.map_or(0..self.places.len(), |place| place..place + 1) {
+                    let before_ms = std::mem::replace(&mut self.clocks[place].ahead_ms, ahead_ms);
+                    if ahead_ms < before_ms {
+                        self.clocks[place].set_back.push(now_ms);
+                    }
+                }
+                if place.is_none() {
+                    self.redis_ahead_ms = ahead_ms;
+                }
+                if ahead_ms.abs() >= FAR_MS {
+                    // What is in flight there is forgotten in mid-call: it fails there, and nowhere else.
+                    let all: Vec<_> = (0..self.records.len()).collect();
+                    self.taint(&all);
+                }
+                self.set_clock(now_ms);
+                Ok(None)
+            }
+            Happens::Intrudes => {
+                self.intrude();
+                Ok(None)
+            }
+            Happens::Forgets { place } => {
+                self.counted("stores emptied");
+                self.places[place].edge.process.empty_store();
+                Ok(None)
             }
             Happens::Weather => {
                 self.change_weather();
@@ -518,11 +698,62 @@ impl Storm {
     }
 
     /// What the host has not got just now.
-    fn poverty(&mut self) -> model::Troubles {
+    fn poverty(&mut self, per_cent: u32) -> model::Troubles {
         let poor = self.plan.poor && self.is_on();
-        let random = if poor && self.chance(5) { self.rng.u32(1..3) } else { 0 };
-        let contended = if poor && self.chance(5) { self.rng.u32(1..70) } else { 0 };
+        let random = if poor && self.chance(per_cent) { self.rng.u32(1..3) } else { 0 };
+        let contended = if poor && self.chance(per_cent) { self.rng.u32(1..70) } else { 0 };
         model::Troubles { random, contended, ..model::Troubles::default() }
+    }
+
+    /// Has a worker do something while its host is in trouble. What it works on is tainted if the host had not
+    /// got what was asked of it, or if something could not begin where calls were made that Redis has not
+    /// granted: one of those may have failed, and for this replica alone.
+    fn in_trouble(
+        &mut self,
+        replica: Replica,
+        worker: WorkerId,
+        troubles: model::Troubles,
+        what: impl FnOnce(&Process),
+    ) {
+        let process = &self.places[replica.0].edge.process;
+        let decided_alone = process.counted("lock decided locally");
+        process.trouble(|now| *now = troubles);
+        what(process);
+        let left = process.troubles();
+        process.trouble(|now| *now = model::Troubles::default());
+        let is_poor = left.random < troubles.random || left.contended < troubles.contended;
+        let may_fail_alone = left.calls < troubles.calls && process.counted("lock decided locally") > decided_alone;
+        if is_poor || may_fail_alone {
+            self.taint(&self.records_at(replica, worker));
+        }
+    }
+
+    /// The records that a worker may be working on.
+    fn records_at(&self, replica: Replica, worker: WorkerId) -> Vec<usize> {
+        let by_it = |of: Replica, by: WorkerId| (of, by) == (replica, worker);
+        let waits = |client: &&Client| by_it(client.replica, client.worker) && client.answered.is_none();
+        // An exchange ends within a second. Its worker may hear of it somewhat later.
+        let is_recent = |began_ms: u64| began_ms + 1_300 > self.now_ms;
+        let asks = |exchange: &&Exchange| by_it(exchange.replica, exchange.worker) && is_recent(exchange.began_ms);
+        let waiting = self.clients.iter().filter(waits).map(|client| client.record);
+        let asking = self.exchanges.iter().filter(asks).filter_map(|exchange| exchange.record);
+        let calls = |record: &usize| self.records[*record].calls.iter().any(|asked| by_it(asked.by, asked.worker));
+        waiting.chain(asking).chain((0..self.records.len()).filter(calls)).collect()
+    }
+
+    fn taint(&mut self, records: &[usize]) {
+        records.iter().for_each(|record| self.records[*record].tainted = true);
+    }
+
+    /// Takes down what a record is in Redis now.
+    fn note_value(&mut self, record: usize) {
+        let kept_until_ms = self.redis_ms() + self.usual.life_ms();
+        let record = &mut self.records[record];
+        let value = self.redis.value(&record.key);
+        if let Some(value) = value.filter(|value| record.values.last() != Some(value)) {
+            record.values.push(value);
+            record.kept_until_ms = kept_until_ms;
+        }
     }
 
     fn change_weather(&mut self) {
@@ -552,7 +783,7 @@ impl Storm {
         };
         self.redis.refuse(refusal);
         let next_ms = self.now_ms + self.rng.u64(20..600);
-        if next_ms < BEGINS_MS + STORM_MS {
+        if next_ms < BEGINS_MS + self.storm_ms() {
             self.plan_at(next_ms, Happens::Weather);
         }
     }
@@ -560,11 +791,14 @@ impl Storm {
     /// Takes up what a replica has done: its calls, its messages, its answers.
     fn look_at(&mut self, place: usize) -> Result<(), Broken> {
         let replica = (place, self.places[place].lives);
+        // One event leads to several calls. Those that Redis has granted are not told from others among them.
+        let alone = self.places[place].edge.process.counted("lock decided locally");
+        let is_alone = std::mem::replace(&mut self.places[place].alone, alone) < alone;
         for (id, call) in self.places[place].edge.process.calls() {
             if self.places[place].seen.insert(id) {
                 match call.cluster.as_str() {
                     RECORD => self.send(replica, id, call),
-                    _ => self.ask(replica, id, &call)?,
+                    _ => self.ask(replica, id, &call, is_alone)?,
                 }
             }
         }
@@ -628,7 +862,11 @@ impl Storm {
             }
             Fate::Swapped => executes_ms.unwrap_or(timeout_ms) + self.rng.u64(0..60),
         };
-        self.exchanges.push(Exchange { replica, call, batch: made.body, answer: None, fate, ended: false });
+        let key = asked(&made.body).expect("every batch is about a key").1;
+        let record = self.records.iter().position(|record| record.key.as_bytes() == key);
+        let (worker, batch) = (made.worker, made.body);
+        let (answer, ended) = (None, false);
+        self.exchanges.push(Exchange { replica, worker, call, began_ms, record, batch, answer, fate, ended });
         self.plan_at(began_ms + ends_ms.min(timeout_ms), Happens::Ends { exchange });
     }
 
@@ -649,10 +887,10 @@ impl Storm {
             }
         }
         self.exchanges[index].ended = true;
-        let Exchange { replica, call, batch, answer, fate, .. } = &self.exchanges[index];
-        let (replica, call, fate) = (*replica, *call, *fate);
+        let Exchange { replica, worker, call, batch, answer, fate, .. } = &self.exchanges[index];
+        let (replica, worker, call, fate) = (*replica, *worker, *call, *fate);
         let mut answer = answer.clone();
-        if self.plan.trusts_ok {
+        if self.plan.fault == Some(Fault::TrustsOk) {
             answer = answer.map(|answer| as_won_if_acknowledged(batch, answer));
         }
         if fate == Fate::Cut {
@@ -662,15 +900,15 @@ impl Storm {
         if !self.lives(replica) {
             return None;
         }
-        let troubles = self.poverty();
-        let process = &self.places[replica.0].edge.process;
-        process.trouble(|now| *now = troubles);
-        match fate {
-            Fate::Whole | Fate::Cut | Fate::Swapped => process.tell_end(call, answer.as_deref().map(model::connected)),
-            Fate::Lost => process.tell_end(call, None),
-            Fate::Refused => process.tell_end(call, Some(model::not_connected())),
-        }
-        process.trouble(|now| *now = model::Troubles::default());
+        let sends = u32::from(self.chance(self.weather.messages_lost));
+        let calls = u32::from(self.chance(self.weather.not_begun));
+        let troubles = model::Troubles { sends, calls, ..self.poverty(5) };
+        let answer = match fate {
+            Fate::Whole | Fate::Cut | Fate::Swapped => answer.as_deref().map(model::connected),
+            Fate::Lost => None,
+            Fate::Refused => Some(model::not_connected()),
+        };
+        self.in_trouble(replica, worker, troubles, |process| process.tell_end(call, answer));
         Some(replica.0)
     }
 
