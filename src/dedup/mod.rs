@@ -218,8 +218,7 @@ impl Records {
         reply: &Reply,
         now: u32,
     ) -> Result<Vec<Listener>, NotConcluded> {
-        let expires = now.saturating_add(self.ttl_seconds);
-        self.end_claim(store, &ticket, Some(&Record { state: State::Settled(reply.clone()), expires }), now)
+        self.end_claim(store, &ticket, Some(reply), now)
     }
 
     /// Gives up a claim, so that the next copy is first again. Gives the listeners to be told.
@@ -234,16 +233,22 @@ impl Records {
         &self,
         store: &impl Store,
         ticket: &Ticket,
-        record: Option<&Record>,
+        reply: Option<&Reply>,
         now: u32,
     ) -> Result<Vec<Listener>, NotConcluded> {
         let key = ticket.key.as_bytes();
-        self.update(store, ticket.key, |set| match set.find(key, now).map(|found| found.state) {
-            Some(State::InFlight { listeners, deadline }) if deadline == ticket.deadline => {
-                match record {
-                    // It fits: a reply's bytes are cut to a record's room.
-                    Some(record) if !set.put(key, record, now) => return Update::Leave(Err(NotConcluded::Unavailable)),
-                    Some(_) => {}
+        self.update(store, ticket.key, |set| match set.find(key, now) {
+            Some(Record { state: State::InFlight { listeners, deadline }, expires }) if deadline == ticket.deadline => {
+                match reply {
+                    Some(reply) => {
+                        // No sooner than it was claimed for: the clock may have been set back, and be set right.
+                        let expires = now.saturating_add(self.ttl_seconds).max(expires);
+                        let record = Record { state: State::Settled(reply.clone()), expires };
+                        // It fits: a reply's bytes are cut to a record's room.
+                        if !set.put(key, &record, now) {
+                            return Update::Leave(Err(NotConcluded::Unavailable));
+                        }
+                    }
                     None => set.remove(key),
                 }
                 Update::Write(Ok(listeners))

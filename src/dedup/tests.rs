@@ -343,9 +343,9 @@ proptest! {
                     let told = workers[0].settle(ticket, &reply(key.into()), now);
                     let own = live(&model, key).filter(|m| m.reply.is_none() && m.deadline == by);
                     prop_assert_eq!(told.is_ok(), own.is_some());
-                    if let Some(Modelled { deadline, .. }) = own {
+                    if let Some(Modelled { deadline, expires, .. }) = own {
                         let reply = Some(reply(key.into()));
-                        model.insert(key, Modelled { expires: now + ttl, deadline, reply });
+                        model.insert(key, Modelled { expires: expires.max(now + ttl), deadline, reply });
                     }
                 }
                 Step::Release { key, ago } => {

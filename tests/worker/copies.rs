@@ -239,7 +239,7 @@ fn a_notice_of_an_expired_record_does_not_decide_the_next_bind() {
     let copy = edge.arrive(0, &request);
     edge.decides(call, 0); // the notice waits in worker 0's queue
     edge.verdict(first, 0, "bound");
-    edge.pass(1000); // a clock that leaps, or a busy worker: the record is gone
+    edge.pass(4000); // a clock that leaps, or a busy worker: the record is gone
     let again = edge.arrive(0, &request);
     edge.process.read_queue(0, usize::MAX);
     edge.verdict(copy, 0, "duplicate_in_flight");

@@ -8,6 +8,7 @@ mod calls;
 mod copies;
 mod every_order;
 mod freshness;
+mod leaps;
 mod replicas;
 mod storm;
 mod troubles;
