@@ -46,6 +46,9 @@ struct Request {
     outcome: Option<Outcome>,
 }
 
+/// A complete request, and the status that its body's shape gets.
+type Arrived = (StreamId, Result<(), u32>);
+
 /// A moment, by the clock and by the order of things.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
@@ -99,8 +102,8 @@ pub(super) struct Oracle {
     crowd: Vec<WorkerId>,
     requests: BTreeMap<StreamId, Request>,
     streams_of: BTreeMap<String, StreamId>,
-    /// The complete requests that each worker has not opened, and the status that their bodies' shapes get.
-    arrived: BTreeMap<WorkerId, VecDeque<(StreamId, Result<(), u32>)>>,
+    /// Those that each worker has not opened.
+    arrived: BTreeMap<WorkerId, VecDeque<Arrived>>,
     lives: BTreeMap<Identity, Vec<Life>>,
     identities: BTreeSet<Identity>,
     calls: BTreeMap<CallId, (StreamId, usize)>,
