@@ -15,8 +15,8 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz check clean \
-	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis \
+.PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz bench check clean \
+	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -64,6 +64,11 @@ coverage: setup-cargo-llvm-cov ## Measure coverage by native tests; fails under 
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
 
+# BENCH=quick is shorter; bench/src/main.rs says what else can be chosen.
+bench: build setup-envoy setup-redis setup-wrk ## Measure the filter against bare Envoy, in one run: two minutes or more
+	tools/cargo-wasm.sh build --quiet --profile release --target wasm32-wasip1 --package noop-filter
+	$(PROGRAMS) $(CARGO) run --quiet --release --package bench
+
 check: setup-cargo-deny ## Check lock files, format, lints, documentation and dependencies
 	$(CARGO) metadata --locked --format-version 1 >/dev/null
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
@@ -81,7 +86,7 @@ clean: ## Remove what was built, but keep target/tools
 
 # Each does nothing if what it installs is already there.
 setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wasm-bindgen-test-runner
-setup-envoy setup-func-e setup-npm setup-prometheus setup-redis:
+setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)
