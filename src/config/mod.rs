@@ -41,7 +41,7 @@ pub mod limits {
     pub const TTL_SECONDS_MAX: u64 = 63_072_060;
     /// What the default of `dedup.ttl_seconds` adds to twice the freshness.
     pub const TTL_MARGIN_SECONDS: u64 = 60;
-    /// `dedup.capacity`: 256 bytes a record, so up to 256 MiB.
+    /// `dedup.capacity`: 256 bytes a record at most, so up to 256 MiB.
     pub const CAPACITY: RangeInclusive<u64> = 1..=1_048_576;
     /// Default of `dedup.capacity`.
     pub const CAPACITY_DEFAULT: u64 = 65_536;

@@ -3,7 +3,7 @@
 //! A callback is claimed under its name, which is its receive id and its `req_id`. The first
 //! claim wins and makes the call; every later one is told the recorded reply or, while the call is
 //! in flight, to wait for it. Workers share nothing but a key-value store with compare-and-swap,
-//! so the records lie in a table of fixed size over such a [`Store`]: see [`table`].
+//! so the records lie in a table of bounded size over such a [`Store`]: see [`table`].
 //!
 //! A claim, and a settlement, is one read and one conditional write. When another worker writes in
 //! between, the round is repeated, [`MAX_ROUNDS`] times at most; running out fails closed.
@@ -118,7 +118,7 @@ pub struct Records {
     ttl_seconds: u32,
 }
 
-/// Names in the store begin with the layout's version: another layout must not read this one's.
+/// Names in the store hold the version of what lies under them: another layout must not read this one's.
 const HASH_KEY_NAME: &str = "wecom/v1/hash_key";
 const CAPACITY_NAME: &str = "wecom/v1/capacity";
 

@@ -1,13 +1,13 @@
-//! The table: a fixed number of sets, each a fixed number of entries in one value of the store.
+//! The table: a fixed number of sets, each a bounded number of entries in one value of the store.
 //!
 //! A shared store of a proxy grows with every new key and never shrinks, so the keys are the sets'
-//! numbers and nothing else. A record's hash picks its set; within it any free or expired entry
-//! will do. **A live record is never evicted**: that would allow a second delivery. A new record
-//! whose set has no room is refused instead.
+//! numbers and nothing else. A record's hash picks its set; a set keeps up to [`WAYS`] live records.
+//! **A live record is never evicted**: that would allow a second delivery. A new record whose set has
+//! no room is refused instead.
 //!
 //! # How rare that is
 //!
-//! With capacity *c* there are 2*c* entries, [`WAYS`] = 64 to a set. At a load of λ·*c* live
+//! With capacity *c* there are 2*c* places, [`WAYS`] = 64 to a set. At a load of λ·*c* live
 //! records a set holds on average 32 λ of them, Poisson-distributed, and a new record is refused
 //! with the probability that its set holds 64 or more:
 //!
@@ -17,28 +17,36 @@
 //! | 80 % | 25.6 | 1.3·10⁻¹⁰ |
 //! | 100 % | 32 | 4.1·10⁻⁷ |
 //!
-//! Up to a capacity of 64 there is one set of just as many entries, and nothing is refused below
+//! Up to a capacity of 64 there is one set of just as many places, and nothing is refused below
 //! 100 %. A test simulates the table and another computes the figures above.
 //!
-//! An entry has [`ENTRY_LEN`] = 128 bytes, so the table takes 256 bytes a record: 16 MiB by
-//! default, taken as sets are first used.
+//! # What a set is stored as
+//!
+//! Its entries, one after the other, each as long as it needs to be: hash (16 bytes), expiry (4), state
+//! (1), length of the content (1), content. A bind that was accepted takes 29 bytes; no entry takes more
+//! than [`MAX_ENTRY_LEN`] = 128, so the table never takes more than 256 bytes for each record of its
+//! capacity. Every claim copies its whole set twice, out of the store and into it: short entries are
+//! what makes it quick.
+//!
+//! Whatever writes a set leaves out what has expired by its clock. A clock that was ahead brings none
+//! of that back: only a callback that is fresh by that clock writes, and then what has expired is stale.
 
 use super::record;
 use crate::reply::Reply;
 
-/// Entries of a set.
+/// Entries of a set, at most.
 pub const WAYS: usize = 64;
 
-/// Bytes of an entry: hash, expiry, state, length, content.
-pub const ENTRY_LEN: usize = 128;
+/// Bytes of an entry, at most.
+pub const MAX_ENTRY_LEN: usize = 128;
 
 const HASH_LEN: usize = 16;
-const CONTENT_LEN: usize = ENTRY_LEN - HASH_LEN - 6;
+const HEAD_LEN: usize = HASH_LEN + 6;
+const MAX_CONTENT_LEN: usize = MAX_ENTRY_LEN - HEAD_LEN;
 
 /// Listeners that an entry in flight has room for, beside its deadline.
-pub const MAX_LISTENERS: usize = (CONTENT_LEN - 4) / 4;
+pub const MAX_LISTENERS: usize = (MAX_CONTENT_LEN - 4) / 4;
 
-const FREE: u8 = 0;
 const IN_FLIGHT: u8 = 1;
 const SETTLED: u8 = 2;
 
@@ -65,30 +73,32 @@ impl Geometry {
         self.capacity
     }
 
-    /// Bytes of the whole table, once every set has been used.
-    pub fn bytes(&self) -> u64 {
-        u64::from(self.sets).saturating_mul(u64::try_from(self.set_len()).unwrap_or(u64::MAX))
+    /// Bytes of the whole table, at most.
+    pub fn max_bytes(&self) -> u64 {
+        let set = self.ways.saturating_mul(MAX_ENTRY_LEN);
+        u64::from(self.sets).saturating_mul(u64::try_from(set).unwrap_or(u64::MAX))
     }
 
     /// The store's key of the set that a hash belongs to.
     pub fn name_of_set(&self, hash: &[u8; HASH_LEN]) -> String {
         let [a, b, c, d, ..] = *hash;
         let number = u32::from_be_bytes([a, b, c, d]).checked_rem(self.sets).unwrap_or(0);
-        format!("wecom/v1/set/{number}")
+        format!("wecom/v2/set/{number}")
     }
 
     /// A set with nothing in it.
     pub fn empty_set(&self) -> Set {
-        Set(vec![0; self.set_len()])
+        Set { bytes: Vec::new(), ways: self.ways }
     }
 
     /// The set that was stored as those bytes. `None` if they are no set of this geometry.
     pub fn set_from(&self, bytes: Vec<u8>) -> Option<Set> {
-        (bytes.len() == self.set_len()).then_some(Set(bytes))
-    }
-
-    fn set_len(&self) -> usize {
-        self.ways.saturating_mul(ENTRY_LEN)
+        let (mut rest, mut entries) = (bytes.as_slice(), 0_usize);
+        while !rest.is_empty() {
+            (_, rest) = Entry::split(rest)?;
+            entries = entries.saturating_add(1);
+        }
+        (entries <= self.ways).then_some(Set { bytes, ways: self.ways })
     }
 }
 
@@ -117,17 +127,20 @@ pub enum State {
 
 /// The entries that share one value of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set(Vec<u8>);
+pub struct Set {
+    bytes: Vec<u8>,
+    ways: usize,
+}
 
 impl Set {
     /// The bytes to store.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The live record of that hash.
     pub fn find(&self, hash: &[u8; HASH_LEN], now: u32) -> Option<Record> {
-        self.slots().find(|slot| slot.is_live(now) && *slot.hash == *hash).and_then(|slot| slot.record())
+        self.entries().find(|entry| entry.hash == hash && entry.is_live(now)).and_then(|entry| entry.record())
     }
 
     /// Writes a record over the hash's live one or, without one, where there is room. Says whether
@@ -141,56 +154,66 @@ impl Set {
             }
             State::Settled(reply) => (SETTLED, record::encode(reply)),
         };
-        let Ok(len) = u8::try_from(content.len()) else { return false };
-        if content.len() > CONTENT_LEN {
-            return false;
-        }
-        let own = self.slots().position(|slot| slot.is_live(now) && *slot.hash == *hash);
-        let Some(index) = own.or_else(|| self.slots().position(|slot| !slot.is_live(now))) else {
+        let Some(len) = u8::try_from(content.len()).ok().filter(|_| content.len() <= MAX_CONTENT_LEN) else {
             return false;
         };
-        let Some(slot) = self.0.as_chunks_mut::<ENTRY_LEN>().0.get_mut(index) else { return false };
-        *slot = [0; ENTRY_LEN];
-        let fields = hash.iter().copied().chain(record.expires.to_be_bytes()).chain([state, len]).chain(content);
-        for (byte, field) in slot.iter_mut().zip(fields) {
-            *byte = field;
+        let mut bytes = Vec::with_capacity(self.bytes.len().saturating_add(HEAD_LEN).saturating_add(content.len()));
+        let mut others = 0_usize;
+        for entry in self.entries().filter(|entry| entry.hash != hash && entry.is_live(now)) {
+            bytes.extend_from_slice(entry.bytes);
+            others = others.saturating_add(1);
         }
+        if others >= self.ways {
+            return false;
+        }
+        bytes.extend_from_slice(hash);
+        bytes.extend_from_slice(&record.expires.to_be_bytes());
+        bytes.extend_from_slice(&[state, len]);
+        bytes.extend_from_slice(&content);
+        self.bytes = bytes;
         true
     }
 
     /// Frees the hash's entries.
     pub fn remove(&mut self, hash: &[u8; HASH_LEN]) {
-        for slot in self.0.as_chunks_mut::<ENTRY_LEN>().0 {
-            if slot.starts_with(hash) {
-                *slot = [0; ENTRY_LEN];
-            }
-        }
+        let others = self.entries().filter(|entry| entry.hash != hash);
+        self.bytes = others.flat_map(|entry| entry.bytes).copied().collect();
     }
 
-    fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
-        self.0.as_chunks::<ENTRY_LEN>().0.iter().filter_map(Slot::read)
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let entry;
+            (entry, rest) = Entry::split(rest)?;
+            Some(entry)
+        })
     }
 }
 
 /// An entry, as bytes of its set.
-struct Slot<'a> {
+struct Entry<'a> {
+    /// All of it.
+    bytes: &'a [u8],
     hash: &'a [u8; HASH_LEN],
     expires: u32,
     state: u8,
     content: &'a [u8],
 }
 
-impl<'a> Slot<'a> {
-    fn read(bytes: &'a [u8; ENTRY_LEN]) -> Option<Self> {
+impl<'a> Entry<'a> {
+    /// The first of them, and the rest.
+    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (hash, rest) = bytes.split_first_chunk::<HASH_LEN>()?;
         let (expires, rest) = rest.split_first_chunk::<4>()?;
-        let ([state, len], rest) = rest.split_first_chunk::<2>()?;
-        let content = rest.get(..usize::from(*len)).unwrap_or_default();
-        Some(Self { hash, expires: u32::from_be_bytes(*expires), state: *state, content })
+        let (&[state, len], rest) = rest.split_first_chunk::<2>()?;
+        let len = usize::from(len);
+        let (content, rest) = rest.split_at_checked(len).filter(|_| len <= MAX_CONTENT_LEN)?;
+        let bytes = bytes.get(..HEAD_LEN.saturating_add(len))?;
+        Some((Self { bytes, hash, expires: u32::from_be_bytes(*expires), state, content }, rest))
     }
 
     fn is_live(&self, now: u32) -> bool {
-        self.state != FREE && self.expires > now
+        self.expires > now
     }
 
     fn record(&self) -> Option<Record> {
@@ -242,10 +265,10 @@ mod tests {
             hash[..4].copy_from_slice(&number.to_be_bytes());
             table.name_of_set(&hash)
         };
-        assert_eq!(name(0), "wecom/v1/set/0");
-        assert_eq!(name(2047), "wecom/v1/set/2047");
-        assert_eq!(name(2048), "wecom/v1/set/0", "there are as many sets as the capacity asks for, and no more");
-        assert_eq!(Geometry::for_capacity(64).name_of_set(&[255; 16]), "wecom/v1/set/0");
+        assert_eq!(name(0), "wecom/v2/set/0");
+        assert_eq!(name(2047), "wecom/v2/set/2047");
+        assert_eq!(name(2048), "wecom/v2/set/0", "there are as many sets as the capacity asks for, and no more");
+        assert_eq!(Geometry::for_capacity(64).name_of_set(&[255; 16]), "wecom/v2/set/0");
     }
 
     #[test]
@@ -267,9 +290,46 @@ mod tests {
         assert!(set.put(&[1; 16], &longest, 0));
         let object =
             |length| Record { state: State::Settled(Reply::Relayed(Relayed::Object(vec![b' '; length]))), expires: 9 };
-        assert!(set.put(&[1; 16], &object(CONTENT_LEN - 1), 0));
-        assert_eq!(set.find(&[1; 16], 0), Some(object(CONTENT_LEN - 1)));
-        assert!(!set.put(&[1; 16], &object(CONTENT_LEN), 0));
+        assert!(set.put(&[1; 16], &object(MAX_CONTENT_LEN - 1), 0));
+        assert_eq!(set.find(&[1; 16], 0), Some(object(MAX_CONTENT_LEN - 1)));
+        assert!(!set.put(&[1; 16], &object(MAX_CONTENT_LEN), 0));
+    }
+
+    #[test]
+    fn what_has_expired_goes_with_the_next_write() {
+        let mut set = Geometry::for_capacity(64).empty_set();
+        for n in 0..9 {
+            assert!(set.put(&[n; 16], &settled(5), 0));
+        }
+        assert_eq!(set.as_bytes().len(), 9 * 23);
+        assert!(set.put(&[9; 16], &settled(9), 5));
+        assert_eq!(set.as_bytes().len(), 23);
+        assert_eq!(set.find(&[9; 16], 5), Some(settled(9)));
+    }
+
+    #[test]
+    fn a_bind_takes_as_little_as_the_documentation_says() {
+        let mut set = Geometry::for_capacity(64).empty_set();
+        let accepted = Record { state: State::Settled(Reply::Verdict(Verdict::new(0, None))), expires: 9 };
+        assert!(set.put(&[1; 16], &accepted, 0));
+        assert_eq!(set.as_bytes().len(), 29);
+    }
+
+    #[test]
+    fn a_set_that_is_cut_short_or_too_long_is_none() {
+        let table = Geometry::for_capacity(2);
+        let mut set = table.empty_set();
+        assert!(set.put(&[1; 16], &settled(9), 0));
+        assert!(set.put(&[2; 16], &Record { state: State::Settled(Reply::Failed), expires: 9 }, 0));
+        let bytes = set.as_bytes().to_vec();
+        assert_eq!(table.set_from(bytes.clone()), Some(set));
+        for cut in 0..bytes.len() {
+            assert_eq!(table.set_from(bytes[..cut].to_vec()).is_some(), [0, 23].contains(&cut), "{cut} bytes");
+        }
+        assert_eq!(table.set_from([&bytes[..], &bytes[..23]].concat()), None, "three entries, of two");
+        let with = |len: u8| [&[1; 20][..], &[SETTLED, len], &vec![0; usize::from(len)]].concat();
+        assert!(table.set_from(with(106)).is_some());
+        assert_eq!(table.set_from(with(107)), None, "an entry that is too long");
     }
 
     #[test]
@@ -281,7 +341,7 @@ mod tests {
             }
             assert!(!set.put(&[255; 16], &settled(9), 0));
         }
-        assert_eq!(Geometry::for_capacity(65_536).bytes(), 16 << 20);
+        assert_eq!(Geometry::for_capacity(65_536).max_bytes(), 16 << 20);
     }
 
     /// P(X ≥ 64) for a Poisson variable of that mean.

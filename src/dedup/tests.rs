@@ -480,6 +480,6 @@ fn a_million_binds_pass_through_a_table_that_does_not_grow() {
         let bytes: usize = table.store.borrow().values.values().map(|(value, _)| value.len()).sum();
         println!("load {percent} %: {refused} of 1000000 refused, {bytes} bytes");
         assert!(refused <= most_refused, "{refused} refused at {percent} %");
-        assert!(u64::try_from(bytes).unwrap() <= table.records.geometry.bytes() + 64);
+        assert!(u64::try_from(bytes).unwrap() <= table.records.geometry.max_bytes() + 64);
     }
 }
