@@ -493,11 +493,10 @@ impl<H: Host> Worker<H> {
     fn announce(&self, announcement: Announcement) {
         let Announcement { key, listeners, first, conclusion } = announcement;
         let Some(Shared { queue, .. }) = &self.shared else { return };
-        let notice = Notice::Settled(key, conclusion.reply.clone()).encode();
         let now = self.now();
         for listener in listeners.into_iter().filter(|listener| listener != queue) {
             if self.listens(listener, now.unix_ms) {
-                self.host.send(listener, &notice);
+                self.host.send(listener, &Notice::Settled(key, conclusion.reply.clone()).encode());
             }
         }
         let told = conclusion.reply.clone();

@@ -7,9 +7,8 @@
 //! under AES-256-CBC with the first half of the key as IV, padded to a multiple of 32 bytes.
 //! It does not authenticate anything: the signature does, and is checked first.
 
-use aes::Aes256;
 use aes::cipher::block_padding::NoPadding;
-use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
+use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
@@ -78,8 +77,7 @@ pub enum CipherError {
 /// [`CipherError`]; under a wrong key, nearly always [`CipherError::Padding`].
 pub fn open(key: &EncodingAesKey, ciphertext: &Ciphertext) -> Result<Plaintext, CipherError> {
     let mut buffer = Zeroizing::new(ciphertext.bytes.clone());
-    let (aes, iv) = cipher(key).ok_or(CipherError::CiphertextLength)?;
-    let plain = cbc::Decryptor::inner_iv_init(aes, &iv)
+    let plain = cbc::Decryptor::inner_iv_init(key.cipher(), key.iv())
         .decrypt_padded::<NoPadding>(&mut buffer)
         .map_err(|_| CipherError::CiphertextLength)?;
 
@@ -119,14 +117,9 @@ pub fn seal(key: &EncodingAesKey, random: [u8; 16], message: &[u8], receive_id: 
     let filler = u8::try_from(padded.checked_sub(buffer.len())?).ok()?;
     buffer.resize(padded, filler);
 
-    let (aes, iv) = cipher(key)?;
-    let sealed = cbc::Encryptor::inner_iv_init(aes, &iv).encrypt_padded::<NoPadding>(&mut buffer, padded).ok()?;
+    let encryptor = cbc::Encryptor::inner_iv_init(key.cipher(), key.iv());
+    let sealed = encryptor.encrypt_padded::<NoPadding>(&mut buffer, padded).ok()?;
     Some(STANDARD.encode(sealed))
-}
-
-fn cipher(key: &EncodingAesKey) -> Option<(Aes256, aes::Block)> {
-    let iv = key.as_bytes().first_chunk::<16>()?;
-    Some((Aes256::new(key.as_bytes().into()), (*iv).into()))
 }
 
 impl std::fmt::Debug for Plaintext {
