@@ -11,7 +11,7 @@ use wecom_callback_filter::exchange::Ending;
 use wecom_callback_filter::host::{CallId, Count, Host, StreamId};
 use wecom_callback_filter::report::Report;
 
-use crate::{Call, Finished, State, WorkerId};
+use crate::{Call, Finished, State, WorkerId, within};
 
 /// One worker's host.
 pub struct ModelHost {
@@ -23,9 +23,18 @@ pub struct ModelHost {
 impl ModelHost {
     fn called<T>(&self, name: &'static str, with: impl FnOnce(&mut State) -> T) -> T {
         let process = self.process.upgrade().expect("a worker ends with its process");
-        let mut state = process.borrow_mut();
-        *state.host_calls.entry(name).or_default() += 1;
-        with(&mut state)
+        let around = process.borrow().around_host;
+        within(around, || {
+            let mut state = process.borrow_mut();
+            *state.host_calls.entry(name).or_default() += 1;
+            with(&mut state)
+        })
+    }
+}
+
+impl State {
+    fn copied(&mut self, name: &'static str, bytes: usize) {
+        *self.host_bytes.entry(name).or_default() += bytes;
     }
 }
 
@@ -55,6 +64,7 @@ impl Host for ModelHost {
             for name in [":method", ":path", ":authority"] {
                 assert!(request.headers.iter().any(|(known, _)| *known == name), "no {name}");
             }
+            state.copied("call", request.body.len());
             assert!(request.timeout_ms > 0, "a call without a timeout may never end");
             if fails(&mut state.troubles.calls) {
                 return Err(NotCalled::NoHost);
@@ -90,7 +100,10 @@ impl Host for ModelHost {
             state.silent.insert(stream);
             let at_ms = state.now_ms;
             let answer = match ending {
-                Ending::Answer(answer) => Some(answer.clone()),
+                Ending::Answer(answer) => {
+                    state.copied("finish", answer.body.len());
+                    Some(answer.clone())
+                }
                 Ending::Reset | Ending::Gone => None,
             };
             state.finished.push(Finished { stream, report: report.clone(), answer, at_ms });
@@ -113,6 +126,7 @@ impl Host for ModelHost {
 
     fn send(&self, to: Listener, message: &[u8]) -> bool {
         self.called("send", |state| {
+            state.copied("send", message.len());
             if fails(&mut state.troubles.sends) {
                 return false;
             }
@@ -132,7 +146,9 @@ impl Host for ModelHost {
     fn receive(&self, from: Listener) -> Option<Vec<u8>> {
         self.called("receive", |state| {
             state.may_receive = state.may_receive.checked_sub(1)?;
-            state.queues.get_mut(&from)?.pop_front()
+            let message = state.queues.get_mut(&from)?.pop_front()?;
+            state.copied("receive", message.len());
+            Some(message)
         })
     }
 
@@ -179,19 +195,26 @@ impl Host for ModelHost {
     }
 
     fn log(&self, level: Level, line: fmt::Arguments<'_>) {
-        self.called("log", |state| state.lines.push((level, line.to_string())));
+        let line = line.to_string(); // the filter's own work
+        self.called("log", |state| {
+            state.copied("log", line.len());
+            state.lines.push((level, line));
+        });
     }
 }
 
 impl Store for ModelHost {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         self.called("get", |state| {
-            state.values.get(key).map_or((None, None), |(value, number)| (Some(value.clone()), Some(*number)))
+            let Some((value, number)) = state.values.get(key).cloned() else { return (None, None) };
+            state.copied("get", value.len());
+            (Some(value), Some(number))
         })
     }
 
     fn set(&self, key: &str, value: &[u8], number: Option<u32>) -> bool {
         self.called("set", |state| {
+            state.copied("set", value.len());
             let current = state.values.get(key).map(|(_, number)| *number);
             if fails(&mut state.troubles.contended) || (current.is_some() && current != number) {
                 return false;

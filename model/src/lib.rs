@@ -36,6 +36,9 @@ pub struct Process(Rc<RefCell<State>>);
 /// The number of a worker, as [`Process::start_worker`] gave it.
 pub type WorkerId = usize;
 
+/// Runs what it is given, once, with something before it and after it.
+pub type Around = fn(&mut dyn FnMut());
+
 /// What is to fail from now on. All counts are of further tries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Troubles {
@@ -124,6 +127,11 @@ struct State {
     counts: BTreeMap<String, i64>,
     lines: Vec<(Level, String)>,
     host_calls: BTreeMap<&'static str, usize>,
+    host_bytes: BTreeMap<&'static str, usize>,
+    /// Around the filter's code.
+    around_filter: Around,
+    /// Around the model's, where the filter calls it.
+    around_host: Around,
 }
 
 struct Request {
@@ -168,7 +176,17 @@ impl Process {
             counts: BTreeMap::new(),
             lines: Vec::new(),
             host_calls: BTreeMap::new(),
+            host_bytes: BTreeMap::new(),
+            around_filter: |turn| turn(),
+            around_host: |turn| turn(),
         })))
+    }
+
+    /// Has the filter's code run within the one, and the model's within the other whenever the filter
+    /// calls it: to measure the filter's alone.
+    pub fn surround(&self, filter: Around, host: Around) {
+        let mut state = self.0.borrow_mut();
+        (state.around_filter, state.around_host) = (filter, host);
     }
 
     /// Tells a request's end while it is being answered, and not after that.
@@ -264,11 +282,14 @@ impl Process {
             id
         };
         let stream = self.stream(id)?;
-        let Some(addressed) = stream.addressed(path) else {
+        let is_ours = self.as_filter(|| {
+            let addressed = stream.addressed(path);
+            addressed.map(|addressed| stream.begin(addressed, head)).is_some()
+        });
+        if !is_ours {
             self.leave(id); // it ends some time, as all do
             return None;
-        };
-        stream.begin(addressed, head);
+        }
         self.bury();
         Some(id)
     }
@@ -276,7 +297,7 @@ impl Process {
     /// So many bytes of a request's body are there.
     pub fn buffered(&self, id: StreamId, size: usize) {
         if let Some(stream) = self.stream(id) {
-            stream.buffered(size);
+            self.as_filter(|| stream.buffered(size));
             self.bury();
         }
     }
@@ -284,7 +305,7 @@ impl Process {
     /// A request is complete, with that body.
     pub fn complete(&self, id: StreamId, body: &[u8]) {
         if let Some(stream) = self.stream(id) {
-            stream.complete(|limit| body[..body.len().min(limit)].to_vec());
+            self.as_filter(|| stream.complete(|limit| body[..body.len().min(limit)].to_vec()));
             self.bury();
         }
     }
@@ -294,7 +315,7 @@ impl Process {
         let stream = self.0.borrow().streams.get(&id).map(|request| Rc::clone(&request.stream));
         let Some(stream) = stream else { return };
         self.0.borrow_mut().in_log = true;
-        stream.ended();
+        self.as_filter(|| stream.ended());
         let mut state = self.0.borrow_mut();
         state.in_log = false;
         state.streams.remove(&id);
@@ -480,6 +501,12 @@ impl Process {
         std::mem::take(&mut self.0.borrow_mut().host_calls)
     }
 
+    /// How many bytes each function of the host was given, or gave, since this was last asked: values, messages,
+    /// bodies and lines. A sandbox copies them.
+    pub fn take_host_bytes(&self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut self.0.borrow_mut().host_bytes)
+    }
+
     fn worker(&self, worker: WorkerId) -> Option<Rc<Root<ModelHost>>> {
         self.0.borrow().workers.get(worker).cloned().flatten()
     }
@@ -491,9 +518,14 @@ impl Process {
 
     fn as_root<T>(&self, callback: impl FnOnce() -> T) -> T {
         self.0.borrow_mut().in_root = true;
-        let result = callback();
+        let result = self.as_filter(callback);
         self.0.borrow_mut().in_root = false;
         result
+    }
+
+    fn as_filter<T>(&self, callback: impl FnOnce() -> T) -> T {
+        let around = self.0.borrow().around_filter;
+        within(around, callback)
     }
 
     /// Tells answered requests that they have ended.
@@ -505,8 +537,14 @@ impl Process {
             state.silent = silent;
             dead
         };
-        dead.iter().for_each(|request: &Request| request.stream.ended());
+        dead.iter().for_each(|request: &Request| self.as_filter(|| request.stream.ended()));
     }
+}
+
+fn within<T>(around: Around, turn: impl FnOnce() -> T) -> T {
+    let (mut turn, mut result) = (Some(turn), None);
+    around(&mut || result = turn.take().map(|turn| turn()));
+    result.expect("it was run")
 }
 
 /// What the host says of an exchange over raw TCP: that, until the other side closed the connection.
