@@ -16,7 +16,7 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz bench check clean \
-	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wrk \
+	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -85,8 +85,8 @@ clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
 
 # Each does nothing if what it installs is already there.
-setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wasm-bindgen-test-runner
-setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-wrk:
+setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wasm-bindgen-test-runner
+setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)
