@@ -11,12 +11,13 @@ use wecom_callback_filter::callout::Received;
 use wecom_callback_filter::config::Config;
 use wecom_callback_filter::exchange::Head;
 use wecom_callback_filter::wecom::cipher;
-use wecom_callback_filter::wecom::credential::{EncodingAesKey, Token};
+use wecom_callback_filter::wecom::credential::{Credential, EncodingAesKey, Token};
 use wecom_callback_filter::wecom::signature::Signature;
 
 const TOKEN: &str = "QDG6eK";
 const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
-const RECEIVE_ID: &str = "2000000000000001";
+/// Whom messages are addressed to.
+pub const RECEIVE_ID: &str = "2000000000000001";
 const PATH: &str = "/suite/receive";
 
 /// A table of one set, the usual 64 entries of which are half full when something is counted, as in a
@@ -81,14 +82,27 @@ pub struct Scene {
     /// The worker's host.
     pub process: Process,
     worker: WorkerId,
-    token: Token,
-    key: EncodingAesKey,
+    credential: Credential,
     sealed: Cell<u32>,
 }
 
-struct Request {
-    path: String,
-    body: Option<Vec<u8>>,
+/// What WeCom sends.
+pub struct Request {
+    /// The path with its query.
+    pub path: String,
+    /// The body; none of a GET.
+    pub body: Option<Vec<u8>>,
+}
+
+/// The pair that requests are sealed with.
+///
+/// # Panics
+/// Never: both are well-formed.
+pub fn credential() -> Credential {
+    Credential {
+        token: Token::parse(TOKEN).expect("a right token"),
+        encoding_aes_key: EncodingAesKey::parse(KEY).expect("a right key"),
+    }
 }
 
 impl Scene {
@@ -101,9 +115,7 @@ impl Scene {
         let process = Process::new(BEGINS_MS);
         let config = Config::parse(CONFIG.as_bytes(), &|_| None).expect("a right configuration");
         let worker = process.start_worker(config);
-        let token = Token::parse(TOKEN).expect("a right token");
-        let key = EncodingAesKey::parse(KEY).expect("a right key");
-        let scene = Self { process, worker, token, key, sealed: Cell::new(0) };
+        let scene = Self { process, worker, credential: credential(), sealed: Cell::new(0) };
         for number in 0..RECORDED {
             let others = if number % 4 == 0 { &Kind::ALL[1..] } else { &[] };
             std::iter::once(&Kind::Bind).chain(others).for_each(|kind| scene.serve(*kind));
@@ -164,13 +176,13 @@ impl Scene {
         assert!(process.open().is_empty() && process.calls().is_empty(), "nothing is left over");
     }
 
-    fn request(&self, kind: Kind) -> Request {
+    /// The next request of that kind, made at the host's time.
+    pub fn request(&self, kind: Kind) -> Request {
         let now = self.process.now_ms() / 1_000;
         let bind = |number: u32| {
-            let message = format!(
+            format!(
                 r#"{{"base_info":{{"msg_type":"event","model_id":"{RECEIVE_ID}","device_sn":"SN20230001","req_id":"req-{number:012}","createtime":{now}}},"event":{{"event_type":"bind","bind":{{"auth_code":"0123456789abcdef0123456789abcdef","verif_code":"123456"}}}}}}"#
-            );
-            message
+            )
         };
         match kind {
             Kind::Bind => {
@@ -196,12 +208,14 @@ impl Scene {
     }
 
     fn encrypt(&self, message: &str) -> String {
-        cipher::seal(&self.key, [0x5a; 16], message.as_bytes(), RECEIVE_ID.as_bytes()).expect("a short message")
+        cipher::seal(&self.credential.encoding_aes_key, [0x5a; 16], message.as_bytes(), RECEIVE_ID.as_bytes())
+            .expect("a short message")
     }
 
     fn query(&self, now: u64, encrypt: &str, appended: &str) -> String {
         let (timestamp, nonce) = (now.to_string(), "1597212914");
-        let signature = Signature::sign(&self.token, &timestamp, nonce, &format!("{encrypt}{appended}")).to_hex();
+        let signature =
+            Signature::sign(&self.credential.token, &timestamp, nonce, &format!("{encrypt}{appended}")).to_hex();
         format!("{PATH}?msg_signature={signature}&timestamp={timestamp}&nonce={nonce}")
     }
 }

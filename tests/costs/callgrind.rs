@@ -52,16 +52,17 @@ pub(crate) fn valgrind() -> Option<PathBuf> {
 pub(crate) fn build() -> PathBuf {
     let folder = repository().join("target/costs");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--profile", "costs", "--package", "costs", "--bin", "costs"])
+        .args(["build", "--locked", "--profile", "costs", "--package", "probe"])
         .arg("--target-dir")
         .arg(&folder)
         .current_dir(repository())
+        .env_remove("CARGO_BUILD_TARGET")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", SOFTWARE)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join("costs/costs")
+    folder.join("costs/probe")
 }
 
 /// What the program does between `filter` and `host`, for one callback of that kind.
@@ -70,7 +71,7 @@ pub(crate) fn profile(valgrind: &Path, program: &Path, kind: &str) -> Profile {
     let file = folder.path().join("callgrind.out");
     let output = Command::new(valgrind)
         .args(["--tool=callgrind", "--collect-atstart=no", "--compress-strings=no", "--compress-pos=no"])
-        .args(["--toggle-collect=costs::filter", "--toggle-collect=costs::host"])
+        .args(["--toggle-collect=probe::filter", "--toggle-collect=probe::host"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(program)
         .arg(kind)

@@ -1,4 +1,4 @@
-//! Serves one callback of a kind, for valgrind to count its instructions: `costs bind`.
+//! Serves one callback of a kind, for valgrind to count its instructions: `probe bind`.
 //!
 //! tests/costs has only those counted that run in [`filter`] and not in [`host`].
 
@@ -9,7 +9,7 @@ use costs::{Kind, Scene};
 fn main() {
     let name = std::env::args().nth(1).unwrap_or_default();
     let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
-        eprintln!("costs: names one of {:?}", Kind::ALL.map(Kind::name));
+        eprintln!("probe: names one of {:?}", Kind::ALL.map(Kind::name));
         std::process::exit(2);
     };
     Scene::new().serve_within(kind, filter, host);
