@@ -5,15 +5,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use testbed::backend::{Backend, Behaviour};
-use testbed::wecom::{Client, Event, Request, send_raw};
+use simulator::backend::{Backend, Behaviour};
+use simulator::wecom::{Client, Event, Request, send_raw};
 
 fn url(backend: &Backend, path: &str) -> String {
     format!("http://{}{path}", backend.address())
 }
 
 fn plain(body: Vec<u8>) -> Request {
-    testbed::wecom::Account::demo().seal("").with_query("").with_body(body)
+    simulator::wecom::Account::demo().seal("").with_query("").with_body(body)
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use testbed::wecom::{Account, Event, unix_now};
+use simulator::wecom::{Account, Event, unix_now};
 use wecom_callback_filter::wecom::callback::{Content, EventType};
 use wecom_callback_filter::wecom::credential::{Credential, EncodingAesKey, Token};
 use wecom_callback_filter::wecom::envelope::{TimestampForm, parse_request};
@@ -49,7 +49,7 @@ fn a_message_has_the_documented_order() {
 fn what_is_altered_no_longer_verifies_unless_signed_again_or_merely_swapped() {
     let account = Account::demo();
     let opens =
-        |request: &testbed::wecom::Request| open(&account, &request.query_text(), &request.body_bytes()).is_some();
+        |request: &simulator::wecom::Request| open(&account, &request.query_text(), &request.body_bytes()).is_some();
     let request = account.seal(Event::bind("sn"));
     assert!(opens(&request));
     assert!(!opens(&request.clone().forged()));
