@@ -45,7 +45,7 @@ demo-replicas: build setup-envoy setup-func-e setup-redis ## The same with two E
 # Secrets given by name are looked up in the environment, unless FLAGS=--env-optional. FILE=- is
 # standard input; FLAGS=--help lists what else there is.
 check-config: ## Check a configuration without Envoy: make check-config FILE=envoy.yaml
-	@$(CARGO) run --quiet --example check_config -- $(FLAGS) "$(or $(FILE),envoy.yaml)"
+	@$(CARGO) run --quiet --package wecom-callbacks -- check $(FLAGS) "$(or $(FILE),envoy.yaml)"
 
 # The protocol tests run twice: natively, and compiled to Wasm in the engine of Node.
 # TEST selects a part of them; see tools/test.sh.

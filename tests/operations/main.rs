@@ -1,5 +1,5 @@
 //! What operators rely on: metrics, alerts, dashboard, logs, traces, configuration changes and upgrades
-//! at run time, the command that checks a configuration, and the pages in docs/.
+//! at run time, and the pages in docs/.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,6 @@
     missing_docs
 )]
 
-mod check_config;
 mod commented;
 mod documents;
 mod existing_envoy;

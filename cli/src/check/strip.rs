@@ -3,13 +3,13 @@
 //! A backend believes `x-wecom-event` and its like, since the filter sends them. So a route of the same
 //! Envoy that leads to such a backend must take them off what strangers send.
 
-use crate::finding::Findings;
-use crate::manager::{chain_to_router, is_on};
-use crate::node::Node;
-use crate::plugin::Endpoint;
-use crate::route_match::is_whole_match;
-use crate::routes;
-use crate::survey::{Manager, Survey};
+use crate::check::finding::Findings;
+use crate::check::manager::{chain_to_router, is_on};
+use crate::check::node::Node;
+use crate::check::plugin::Endpoint;
+use crate::check::route_match::is_whole_match;
+use crate::check::routes;
+use crate::check::survey::{Manager, Survey};
 
 const HEADERS: [&str; 3] = ["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"];
 

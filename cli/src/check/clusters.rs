@@ -1,8 +1,8 @@
 //! The clusters that the filter calls.
 
-use crate::finding::Findings;
-use crate::node::{Node, Place};
-use crate::plugin::Endpoint;
+use crate::check::finding::Findings;
+use crate::check::node::{Node, Place};
+use crate::check::plugin::Endpoint;
 
 const TCP_POOL: &str = "envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

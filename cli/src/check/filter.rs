@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::capabilities;
-use crate::finding::Findings;
-use crate::node::Node;
+use crate::check::capabilities;
+use crate::check::finding::Findings;
+use crate::check::node::Node;
 
 /// Checks Envoy's PluginConfig.
 pub(crate) fn check(config: &Node<'_>, found: &mut Findings) {

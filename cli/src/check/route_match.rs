@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::json;
 
-use crate::node::Node;
+use crate::check::node::Node;
 
 /// Which of the requests for a path a route catches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::finding::Findings;
-use crate::manager::is_on;
-use crate::node::Node;
-use crate::plugin::Endpoint;
-use crate::route_match::{Catches, catches};
-use crate::survey::{Manager, Survey};
+use crate::check::finding::Findings;
+use crate::check::manager::is_on;
+use crate::check::node::Node;
+use crate::check::plugin::Endpoint;
+use crate::check::route_match::{Catches, catches};
+use crate::check::survey::{Manager, Survey};
 
 /// The routes of a manager: its own, or those that RDS gives it, if they are in one of the files.
 pub(crate) fn of<'a>(manager: &Manager<'a>, survey: &Survey<'a>) -> Option<Node<'a>> {

@@ -1,13 +1,13 @@
 //! What Envoy must allow the module: its list of capabilities names what the module may call and be
 //! called with.
 
-use crate::files::Document;
-use crate::finding::Findings;
-use crate::node::{Node, Place};
-use crate::survey::Survey;
+use crate::check::files::Document;
+use crate::check::finding::Findings;
+use crate::check::node::{Node, Place};
+use crate::check::survey::Survey;
 
 /// The list that the repository ships. A test holds it against the module's imports and exports.
-const SHIPPED: &str = include_str!("../../envoy.yaml");
+const SHIPPED: &str = include_str!("../../../envoy.yaml");
 
 const LIST: &str = "capability_restriction_config.allowed_capabilities";
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::environment::Environment;
-use crate::files::{self, Document};
-use crate::finding::Findings;
-use crate::output::Report;
-use crate::plugin::{self, Endpoint, Plugin};
-use crate::survey::{Filter, Position, Survey};
-use crate::{Options, clusters, filter, labels, manager, routes, strip};
+use crate::check::environment::Environment;
+use crate::check::files::{self, Document};
+use crate::check::finding::Findings;
+use crate::check::output::Report;
+use crate::check::plugin::{self, Endpoint, Plugin};
+use crate::check::survey::{Filter, Position, Survey};
+use crate::check::{Options, clusters, filter, labels, manager, routes, strip};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {

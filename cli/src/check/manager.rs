@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::finding::Findings;
-use crate::node::Node;
-use crate::survey::Manager;
+use crate::check::finding::Findings;
+use crate::check::node::Node;
+use crate::check::survey::Manager;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 

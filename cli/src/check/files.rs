@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::node::{Node, Place};
+use crate::check::node::{Node, Place};
 
 /// One YAML or JSON document.
 #[derive(Debug)]

@@ -15,11 +15,10 @@
 //! | [`clusters`] | the clusters that are called |
 //! | [`strip`] | the headers that only the filter may send |
 //! | [`labels`] | the metrics' labels |
-//! | [`check`] | all of it in order |
+//! | [`run`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
 
 mod capabilities;
-mod check;
 mod clusters;
 mod environment;
 mod files;
@@ -32,15 +31,16 @@ mod output;
 mod plugin;
 mod route_match;
 mod routes;
+mod run;
 mod strip;
 mod survey;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Args;
 
-/// Checks configurations of the WeCom callback filter.
+/// Checks configurations of the filter, without Envoy.
 ///
 /// A file is the plugin configuration itself, as JSON or YAML, or anything that holds the filter's
 /// typed_config: a bootstrap of Envoy, a listener, an extension configuration (ECDS), a Kubernetes
@@ -48,9 +48,9 @@ use clap::Parser;
 ///
 /// Files that belong together are given together: if one has the filter by config_discovery, or its
 /// routes by RDS, they are taken from the others.
-#[derive(Debug, Parser)]
-#[command(name = "check_config", after_help = OUTPUT)]
-struct Options {
+#[derive(Debug, Args)]
+#[command(after_help = OUTPUT)]
+pub(crate) struct Options {
     /// The files to check, JSON or YAML; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -90,9 +90,9 @@ Exit codes:
   2  at least one could not be checked: not readable, neither JSON nor YAML, no such filter in it;
      or wrong arguments";
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    let reports = check::check(&options);
+/// Checks the files and prints what came of it.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let reports = run::check(options);
     output::print(&reports, options.json, options.strict);
     ExitCode::from(reports.iter().map(|report| report.exit_code(options.strict)).max().unwrap_or(0))
 }

@@ -1,12 +1,10 @@
 //! What is printed, and the exit code.
 
-use std::fmt;
-use std::io::Write;
-
 use serde_json::{Value, json};
 
-use crate::finding::{Finding, Level};
-use crate::plugin::Endpoint;
+use crate::check::finding::{Finding, Level};
+use crate::check::plugin::Endpoint;
+use crate::terminal::{ASIDE, BAD, DOUBTFUL, GOOD, complain, in_one_line, say, styled};
 
 /// What came of one file.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ impl Report {
 pub(crate) fn print(reports: &[Report], json: bool, strict: bool) {
     if json {
         let all: Vec<_> = reports.iter().map(to_json).collect();
-        say(std::io::stdout(), format_args!("{:#}", Value::from(all)));
+        say(format_args!("{:#}", Value::from(all)));
     } else {
         reports.iter().for_each(|report| print_lines(report, strict));
     }
@@ -42,25 +40,24 @@ pub(crate) fn print(reports: &[Report], json: bool, strict: bool) {
 fn print_lines(report: &Report, strict: bool) {
     let file = &report.file;
     for finding in report.findings.iter().filter(|finding| finding.level != Level::Note) {
-        let warning = if finding.level == Level::Warning { "warning: " } else { "" };
+        let (warning, style) = if finding.level == Level::Warning {
+            (styled(DOUBTFUL, "warning: "), DOUBTFUL)
+        } else {
+            (String::new(), BAD)
+        };
+        // A field's name can hold anything, and stands in paths and reasons.
         let path = in_one_line(&finding.place.path);
-        let colon = if path.is_empty() { "" } else { ": " };
-        say(std::io::stderr(), format_args!("{file}: {warning}{path}{colon}{}", in_one_line(&finding.reason)));
+        let path = if path.is_empty() { path } else { styled(style, path + ": ") };
+        complain(format_args!("{file}: {warning}{path}{}", in_one_line(&finding.reason)));
     }
     if report.exit_code(strict) > 0 {
         return;
     }
     let endpoints: Vec<_> = report.endpoints.iter().map(in_words).collect();
-    say(std::io::stdout(), format_args!("{file}: ok: {}", endpoints.join("; ")));
+    say(format_args!("{file}: {} {}", styled(GOOD, "ok:"), endpoints.join("; ")));
     for note in report.findings.iter().filter(|finding| finding.level == Level::Note) {
-        say(std::io::stdout(), format_args!("{file}: note: {}", note.reason));
+        say(format_args!("{file}: {}", styled(ASIDE, format_args!("note: {}", note.reason))));
     }
-}
-
-/// A field's name can hold anything, and stands in paths and reasons.
-fn in_one_line(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(escaped).collect()
 }
 
 fn in_words(endpoint: &Endpoint) -> String {
@@ -77,9 +74,4 @@ fn to_json(report: &Report) -> Value {
         "endpoints": report.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "problems": report.findings.iter().map(problem).collect::<Vec<_>>(),
     })
-}
-
-fn say(mut to: impl Write, line: fmt::Arguments<'_>) {
-    // Whoever read this may have gone; the exit code still tells.
-    let _ = writeln!(to, "{line}");
 }

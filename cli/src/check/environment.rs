@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::node::Node;
+use crate::check::node::Node;
 
 /// Variables by name.
 #[derive(Debug)]

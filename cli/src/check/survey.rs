@@ -1,7 +1,7 @@
 //! Where in all documents the Wasm filters, the connection managers and the routes are, however deep.
 
-use crate::files::Document;
-use crate::node::Node;
+use crate::check::files::Document;
+use crate::check::node::Node;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

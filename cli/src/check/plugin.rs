@@ -9,9 +9,9 @@ use wecom_callback_filter::config::limits::MAX_BODY_BYTES_DEFAULT;
 use wecom_callback_filter::config::{Config, ConfigError};
 use wecom_callback_filter::wecom::callback::EventType;
 
-use crate::environment::Environment;
-use crate::finding::Findings;
-use crate::node::Place;
+use crate::check::environment::Environment;
+use crate::check::finding::Findings;
+use crate::check::node::Place;
 
 /// A plugin configuration as far as it is right.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use regex::Regex;
 
-use crate::finding::Findings;
-use crate::node::Node;
+use crate::check::finding::Findings;
+use crate::check::node::Node;
 
 /// Each label, and a metric of the filter that has it, by Envoy's name.
 const LABELS: [(&str, &str); 5] = [

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::node::Place;
+use crate::check::node::Place;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
