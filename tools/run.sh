@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=$PWD/target
 
-callback="cargo run --example send_callback"
+callback="target/debug/wecom-callbacks send"
 if [[ -z ${WECOM_TOKEN:-} ]]; then
   # Public, so only good for trying things out on this machine.
   export WECOM_TOKEN=demoToken
@@ -17,7 +17,7 @@ else
   credentials="WECOM_TOKEN and WECOM_ENCODING_AES_KEY of the environment; the simulator needs them too"
 fi
 
-cargo build --quiet --example decision_server --example send_callback
+cargo build --quiet --package wecom-callbacks
 
 cat <<TEXT
 
@@ -27,11 +27,11 @@ cat <<TEXT
   access log    below, one line of JSON per request
   credentials   $credentials
 
-  a callback    $callback -- http://127.0.0.1:10000/suite/receive
+  a callback    $callback http://127.0.0.1:10000/suite/receive
   refused       the same with --device-sn sn-refuse-4 at its end
   unanswered    with --device-sn sn-hang
   URL check     with --type verify-url
-  others        cargo run --example send_callback -- --help; cargo run --example decision_server -- --help
+  others        target/debug/wecom-callbacks send --help; target/debug/wecom-callbacks backend --help
   outcomes      docs/outcomes.md explains each
 
   Press Ctrl-C to stop.
@@ -49,7 +49,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-target/debug/examples/decision_server &
+target/debug/wecom-callbacks backend &
 pids+=($!)
 envoy=(target/tools/bin/envoy)
 if [[ -x target/tools/bin/func-e ]]; then

@@ -4,13 +4,18 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`check`] | `check`: configurations, without Envoy |
+//! | [`send`] | `send`: callbacks as WeCom sends them, to any URL |
+//! | [`backend`] | `backend`: who answers the filter's calls, well or badly |
 //! | [`terminal`] | what is printed, in colour where that is wanted, and exit codes |
 
+mod backend;
 mod check;
+mod send;
 mod terminal;
 
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// Checks configurations of the WeCom callback filter, sends callbacks as WeCom does, and stands in for
@@ -25,6 +30,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Options),
+    Send(Box<send::Options>),
+    Backend(backend::Options),
     /// Prints a script that completes this command's arguments in a shell.
     ///
     /// For bash: wecom-callbacks completions bash >/etc/bash_completion.d/wecom-callbacks
@@ -46,16 +53,26 @@ Colours are for terminals; NO_COLOR=1 switches them off.";
 /// nothing to run: for `--help`, or if the arguments are wrong.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Check(options) => check::run(&options),
-        Command::Completions { shell } => completions(shell),
-    }
+    let ended = match Arguments::parse().command {
+        Command::Check(options) => Ok(check::run(&options)),
+        Command::Send(options) => finish(send::run(*options)),
+        Command::Backend(options) => finish(backend::run(options)),
+        Command::Completions { shell } => Ok(completions(shell)),
+    };
+    ended.unwrap_or_else(|error| {
+        terminal::complain(format_args!("{} {error:#}", terminal::styled(terminal::BAD, "error:")));
+        ExitCode::from(2)
+    })
 }
 
 /// The arguments, as defined.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
+}
+
+fn finish(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Runtime::new().context("starting threads")?.block_on(work)
 }
 
 fn completions(shell: clap_complete::Shell) -> ExitCode {

@@ -1,30 +1,31 @@
 //! WeCom, simulated: seals a callback as WeCom does, or wrongly on purpose, sends it to any URL and
 //! opens the answer. For vendors' own tests, of this filter or of whatever else answers the URL.
-//! See `--help`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use testbed::wecom::{Account, Answer, Client, Event, Request, random_nonce, unix_now};
+use simulator::wecom::{Account, Answer, Client, Event, Request, random_nonce, unix_now};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wecom_callback_filter::wecom::callback::{Content, EventType};
+
+use crate::terminal::say;
 
 /// Sends a WeCom hardware callback to a URL and opens the answer.
 ///
 /// Token and EncodingAESKey given on the command line can be seen by every user of this computer
 /// in its list of processes; the environment variables cannot.
-#[derive(Debug, Parser)]
-#[command(name = "send_callback", after_help = EXIT_CODES)]
-struct Options {
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Options {
     /// The callback URL; a query of its own is kept.
     url: String,
 
@@ -112,18 +113,8 @@ const VERIFY_URL: &str = "verify-url";
 /// Answers of larger plays are summed up, not listed.
 const LISTED: u64 = 20;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Options::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-async fn run(options: Options) -> Result<ExitCode> {
+/// Sends what is asked for and prints what came of it.
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let account = Account::new(&options.token, &options.encoding_aes_key, &options.receive_id)?;
     let options = Arc::new(options);
     let plan = Plan::new(&options, account.clone())?;
@@ -137,16 +128,16 @@ async fn run(options: Options) -> Result<ExitCode> {
     while let Some((label, answer)) = answers.recv().await {
         let read = Reading::of(label, answer, &account);
         if options.json {
-            say(&read.to_json().to_string());
+            say(read.to_json());
         } else if listed {
-            say(&read.to_string());
+            say(&read);
         }
         summary.add(&read, &options);
         bar.inc(1);
     }
     bar.finish_and_clear();
     if total > 1 {
-        say(&if options.json { summary.to_json().to_string() } else { summary.to_string() });
+        say(if options.json { summary.to_json().to_string() } else { summary.to_string() });
     }
     Ok(summary.exit_code())
 }
@@ -304,7 +295,7 @@ impl Reading {
         };
         let bind = label.event == Some(EventType::Bind);
         let reply = answer.decrypt(account).ok();
-        let mut errcode = reply.as_ref().and_then(testbed::wecom::Reply::errcode);
+        let mut errcode = reply.as_ref().and_then(simulator::wecom::Reply::errcode);
         let mut remark = None;
         let readable = match (&label.echo, &reply) {
             (Some(echo), _) => answer.status == 200 && answer.body == echo.as_bytes(),
@@ -324,7 +315,7 @@ impl Reading {
         Self {
             label,
             status: Some(answer.status),
-            text: reply.as_ref().map_or_else(|| answer.text(), testbed::wecom::Reply::text),
+            text: reply.as_ref().map_or_else(|| answer.text(), simulator::wecom::Reply::text),
             encrypted: reply.is_some(),
             errcode,
             readable,
@@ -442,9 +433,4 @@ fn milliseconds(elapsed: Duration) -> f64 {
 fn types() -> PossibleValuesParser {
     let known = EventType::ALL.iter().map(|(_, name)| *name).filter(|name| *name != "other");
     PossibleValuesParser::new(known.chain([VERIFY_URL]))
-}
-
-fn say(text: &str) {
-    // Whoever read this may have gone, as `head` does; the exit code still counts.
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

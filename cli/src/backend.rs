@@ -1,22 +1,23 @@
 //! A stand-in for a vendor's backend: decides about binds and takes all other callbacks, well or
-//! badly, as the device's serial number asks for. See `--help`.
+//! badly, as the device's serial number asks for.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use testbed::backend::{Backend, Behaviour, Received};
+use clap::Args;
+use simulator::backend::{Backend, Behaviour, Received};
 
-/// A stand-in backend for the filter's callouts, scripted by device serial numbers.
+use crate::terminal::say;
+
+/// Stands in for the backend that the filter calls, scripted by device serial numbers.
 ///
 /// It prints one line per request. The auth_code and other secrets of a message are never printed.
-#[derive(Debug, Parser)]
-#[command(name = "decision_server", after_help = SERIALS)]
-struct Options {
+#[derive(Debug, Args)]
+#[command(after_help = SERIALS)]
+pub(crate) struct Options {
     /// Where to take requests for decisions.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
@@ -54,22 +55,13 @@ Serial numbers with a meaning:
   sn-STATUS         that HTTP status, as in sn-500
 Callbacks other than bind are answered with what their type asks for, else success.";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(options: &Options) -> Result<()> {
-    let decisions = serve(options.listen, options).await?;
-    let events = serve(options.events_listen, options).await?;
-    say(&format!("decisions on {}, other callbacks on {}; ctrl-c ends it", decisions.address(), events.address()));
-    tokio::signal::ctrl_c().await.context("waiting for ctrl-c")
+/// Serves until ctrl-c.
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    let decisions = serve(options.listen, &options).await?;
+    let events = serve(options.events_listen, &options).await?;
+    say(format_args!("decisions on {}, other callbacks on {}; ctrl-c ends it", decisions.address(), events.address()));
+    tokio::signal::ctrl_c().await.context("waiting for ctrl-c")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(address: SocketAddr, options: &Options) -> Result<Backend> {
@@ -82,7 +74,7 @@ async fn serve(address: SocketAddr, options: &Options) -> Result<Backend> {
         let chosen = code.map(|code| Behaviour::verdict(*code)).or_else(|| by_serial(&serial, request));
         let chosen = chosen.unwrap_or_else(|| by_type(request, default));
         let chosen = if delay.is_zero() { chosen } else { chosen.after(delay) };
-        say(&line(request, &chosen));
+        say(line(request, &chosen));
         Some(chosen)
     });
     Ok(backend)
@@ -139,11 +131,6 @@ fn line(request: &Received, answer: &Behaviour) -> String {
         shown(request.req_id()),
         shown(request.device_sn())
     )
-}
-
-fn say(line: &str) {
-    // Whoever read this may have gone; the server stays.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn verdict(text: &str) -> Result<(String, u32)> {
