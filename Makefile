@@ -14,6 +14,8 @@ TOOLS := $(CURDIR)/target/tools
 PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev/null)" \
 	WECOM_WASM="$(CURDIR)/$(MODULE)" WECOM_TRAP_WASM="$(CURDIR)/$(TRAP_MODULE)"
 
+DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
+
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz bench bench-micro check clean \
 	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk \
@@ -37,10 +39,10 @@ run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-i
 	tools/run.sh
 
 demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter and explain the answers
-	$(PROGRAMS) $(CARGO) run --quiet --example demo
+	$(DEMO)
 
 demo-replicas: build setup-envoy setup-func-e setup-redis ## The same with two Envoys and one Redis: copies, failures
-	$(PROGRAMS) $(CARGO) run --quiet --example demo_replicas
+	$(DEMO) --replicas
 
 # Secrets given by name are looked up in the environment, unless FLAGS=--env-optional. FILE=- is
 # standard input; FLAGS=--help lists what else there is.

@@ -1,15 +1,18 @@
 //! The command `wecom-callbacks`, for those who run the filter or write what stands behind it. It needs
-//! neither Envoy nor the compiled module.
+//! neither Envoy nor the compiled module, but for the demo, which is there with the feature `demo` alone.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`check`] | `check`: configurations, without Envoy |
 //! | [`send`] | `send`: callbacks as WeCom sends them, to any URL |
 //! | [`backend`] | `backend`: who answers the filter's calls, well or badly |
+//! | `demo` | `demo`: both around the filter in a real Envoy |
 //! | [`terminal`] | what is printed, in colour where that is wanted, and exit codes |
 
 mod backend;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod send;
 mod terminal;
 
@@ -32,6 +35,8 @@ enum Command {
     Check(check::Options),
     Send(Box<send::Options>),
     Backend(backend::Options),
+    #[cfg(feature = "demo")]
+    Demo(demo::Options),
     /// Prints a script that completes this command's arguments in a shell.
     ///
     /// For bash: wecom-callbacks completions bash >/etc/bash_completion.d/wecom-callbacks
@@ -57,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Check(options) => Ok(check::run(&options)),
         Command::Send(options) => finish(send::run(*options)),
         Command::Backend(options) => finish(backend::run(options)),
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => finish(demo::run(options)),
         Command::Completions { shell } => Ok(completions(shell)),
     };
     ended.unwrap_or_else(|error| {

@@ -1,15 +1,17 @@
 //! The filter at work, in one command: a real Envoy from the repository's own `envoy.yaml`, a
-//! stand-in backend behind it, and callbacks as WeCom sends them, good, bad and repeated.
+//! stand-in backend behind it, and callbacks as WeCom sends them, good, bad and repeated. Or two Envoys
+//! and a Redis: [`replicas`].
 //!
-//! Prints a line per scene and ends with 1 if anything is not as it should be. Whatever it starts,
-//! it ends.
+//! Whatever it starts, it ends. It needs the repository and what `make demo` builds and fetches.
 
-use std::io::Write;
+mod replicas;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::Value;
 use testbed::backend::{Backend, Behaviour};
 use testbed::envoy::{Bootstrap, Envoy};
@@ -17,6 +19,34 @@ use testbed::wecom::{Account, Answer, Client, Event, Request, unix_now};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use wecom_callback_filter::wecom::verdict::Verdict;
+
+use crate::terminal::{BAD, GOOD, in_one_line, say, styled};
+
+/// Shows the filter at work in a real Envoy: good, bad and repeated callbacks, a line each.
+///
+/// It starts Envoy with the repository's envoy.yaml and a stand-in backend, and ends them. `make demo` and
+/// `make demo-replicas` fetch and build what it needs first.
+#[derive(Debug, Args)]
+#[command(after_help = PROGRAMS)]
+pub(crate) struct Options {
+    /// Two Envoys that share their record in a Redis: copies on the other one, Redis away, an Envoy killed
+    /// in mid-call.
+    #[arg(long)]
+    replicas: bool,
+}
+
+const PROGRAMS: &str = "\
+Environment:
+  ENVOY         the Envoy to start
+  FUNC_E        the func-e to start it through; where there is none, Envoy is started directly
+  WECOM_WASM    the filter's module
+  REDIS_SERVER  the redis-server to start
+What is not set is looked for in the repository's target/, where the Makefile puts it.
+
+Exit codes:
+  0  all was as it should be
+  1  something was not
+  2  it could not be shown";
 
 /// How long WeCom waits for the answer to a bind (document 95987).
 const WECOM_WAITS: Duration = Duration::from_secs(3);
@@ -146,26 +176,22 @@ fn scenes(account: &Account) -> Vec<Scene> {
     ]
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match play_unless_interrupted().await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn play_unless_interrupted() -> Result<bool> {
+/// Plays one of the two, unless interrupted.
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     // Whichever comes first, the others are dropped, and Envoy and the backend with them.
     tokio::select! {
-        good = play() => good,
+        good = play_either(options.replicas) => Ok(ExitCode::from(u8::from(!good?))),
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     }
+}
+
+async fn play_either(replicas: bool) -> Result<bool> {
+    let good = if replicas { replicas::play().await? } else { play().await? };
+    let (style, words) = if good { (GOOD, "All as it should be.") } else { (BAD, "Not as it should be.") };
+    say(format_args!("\n{}", styled(style, words)));
+    Ok(good)
 }
 
 /// Plays all scenes; whether each went as it should.
@@ -176,8 +202,8 @@ async fn play() -> Result<bool> {
         Bootstrap::example()?.cluster("decision", backend.port()).cluster("backend", backend.port()).account(&account);
     let envoy = Envoy::start(bootstrap).await?;
     let url = Arc::new(envoy.url("/suite/receive"));
-    say(&format!("Envoy on {}, the backend on {}\n", envoy.address(), backend.address()));
-    say(&format!("  {:<40}{:<16}{:>7}  what WeCom reads", "what WeCom sends", "backend saw", "ms"));
+    say(format_args!("Envoy on {}, the backend on {}\n", envoy.address(), backend.address()));
+    say(format_args!("  {:<40}{:<16}{:>7}  what WeCom reads", "what WeCom sends", "backend saw", "ms"));
 
     let mut good = true;
     for scene in scenes(&account) {
@@ -185,10 +211,9 @@ async fn play() -> Result<bool> {
     }
     for trouble in envoy.troubles().await? {
         good = false;
-        say(&format!("✗ Envoy's log: {trouble}"));
+        say(format_args!("{} Envoy's log: {}", mark(false), in_one_line(&trouble)));
     }
     envoy.stop().await?;
-    say(&format!("\n{}", if good { "All as it should be." } else { "Not as it should be." }));
     Ok(good)
 }
 
@@ -205,7 +230,7 @@ impl Scene {
         for (position, answer) in answers.iter().enumerate() {
             let fits = self.answer.fits(answer, account);
             good &= fits;
-            let mark = if fits && saw == self.backend_requests { '✓' } else { '✗' };
+            let mark = mark(fits && saw == self.backend_requests);
             let title = if position == 0 { self.title } else { "  … the same once more" };
             let saw = match (position, saw) {
                 (0, 0) => "nothing".to_owned(),
@@ -214,10 +239,10 @@ impl Scene {
                 _ => String::new(),
             };
             let elapsed = answer.elapsed.as_secs_f64() * 1000.0;
-            say(&format!("{mark} {title:<40}{saw:<16}{elapsed:>7.1}  {}", describe(answer, account)));
+            say(format_args!("{mark} {title:<40}{saw:<16}{elapsed:>7.1}  {}", describe(answer, account)));
         }
         if !good {
-            say(&format!(
+            say(format_args!(
                 "    expected: {}, the backend asked {} times",
                 self.answer.describe(),
                 self.backend_requests
@@ -284,10 +309,9 @@ fn describe(answer: &Answer, account: &Account) -> String {
         Ok(reply) => ("encrypted ", reply.text()),
         Err(_) => ("", answer.text()),
     };
-    format!("{} {lock}{}", answer.status, text.trim_end())
+    format!("{} {lock}{}", answer.status, in_one_line(text.trim_end()))
 }
 
-fn say(line: &str) {
-    // Whoever read this may have gone; the result still counts.
-    let _ = writeln!(std::io::stdout(), "{line}");
+fn mark(good: bool) -> String {
+    if good { styled(GOOD, '✓') } else { styled(BAD, '✗') }
 }
