@@ -30,6 +30,11 @@ pub(crate) fn complain(line: impl Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
+/// A warning on standard error.
+pub(crate) fn warn(what: impl Display) {
+    complain(format_args!("{} {what}", styled(DOUBTFUL, "warning:")));
+}
+
 /// Text that others wrote, with nothing in it that a terminal would act on.
 pub(crate) fn in_one_line(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };

@@ -5,6 +5,7 @@
 //! a [`Client`] sends it; the [`Answer`] is opened with the account once more.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -546,15 +547,39 @@ pub struct Client {
     http: reqwest::Client,
 }
 
+/// How a [`Client`] connects.
+#[derive(Debug, Clone, Default)]
+pub struct Connecting {
+    /// HTTP/2 from the first byte, instead of HTTP/1.1.
+    pub http2: bool,
+    /// Whose certificates are good.
+    pub trust: Trust,
+    /// A host, and the addresses to find it at instead of those that DNS has.
+    pub addresses: Option<(String, Vec<SocketAddr>)>,
+}
+
+/// What a [`Client`] trusts.
+#[derive(Debug, Clone, Default)]
+pub enum Trust {
+    /// Nothing: for http alone, on whatever machine.
+    #[default]
+    Nothing,
+    /// The system's certificates.
+    System,
+    /// These alone, one or more in PEM.
+    Only(Vec<u8>),
+}
+
 impl Client {
-    /// Speaks HTTP/1.1.
+    /// Speaks HTTP/1.1, without TLS.
     pub fn http1() -> Self {
-        Self::build(reqwest::Client::builder().http1_only())
+        Self::connecting(&Connecting::default()).expect("a client without files or proxies can always be built")
     }
 
-    /// Speaks HTTP/2 from the first byte.
+    /// Speaks HTTP/2 from the first byte, without TLS.
     pub fn http2() -> Self {
-        Self::build(reqwest::Client::builder().http2_prior_knowledge())
+        let how = Connecting { http2: true, ..Connecting::default() };
+        Self::connecting(&how).expect("a client without files or proxies can always be built")
     }
 
     /// Speaks TLS, whatever version of HTTP the server then chooses, and trusts that certificate alone.
@@ -563,20 +588,37 @@ impl Client {
     /// If it is no certificate in PEM.
     pub fn https(certificate: &str) -> Result<Self> {
         let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
-        Ok(Self::build(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true)))
+        Self::build(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true))
     }
 
-    fn build(builder: reqwest::ClientBuilder) -> Self {
+    /// Connects as told.
+    ///
+    /// # Errors
+    /// If what is to be trusted holds no certificate in PEM, or the system has none.
+    pub fn connecting(how: &Connecting) -> Result<Self> {
+        let builder = reqwest::Client::builder();
+        let mut builder = if how.http2 { builder.http2_prior_knowledge() } else { builder.http1_only() };
+        builder = match &how.trust {
+            Trust::Nothing => builder.tls_certs_only([]),
+            Trust::System => builder,
+            Trust::Only(pem) => {
+                let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
+                ensure!(!certificates.is_empty(), "there is no certificate in it");
+                builder.tls_certs_only(certificates)
+            }
+        };
+        if let Some((host, addresses)) = &how.addresses {
+            builder = builder.resolve_to_addrs(host, addresses);
+        }
+        Self::build(builder)
+    }
+
+    fn build(builder: reqwest::ClientBuilder) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error only means that a provider is already installed.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let http = builder
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(20))
-            .build()
-            .expect("an HTTP client without files or proxies can always be built");
-        Self { http }
+        let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(20));
+        Ok(Self { http: builder.build()? })
     }
 
     /// Sends a callback to that URL. If the URL has a query, the callback's is appended to it.
@@ -634,11 +676,7 @@ pub async fn send_raw(address: std::net::SocketAddr, bytes: &[u8]) -> Result<Ans
 ///
 /// # Errors
 /// As [`send_raw`].
-pub async fn send_raw_pieces(
-    address: std::net::SocketAddr,
-    pieces: &[impl AsRef<[u8]>],
-    pause: Duration,
-) -> Result<Answer> {
+pub async fn send_raw_pieces(address: SocketAddr, pieces: &[impl AsRef<[u8]>], pause: Duration) -> Result<Answer> {
     let start = Instant::now();
     let mut connection = TcpStream::connect(address).await?;
     connection.set_nodelay(true)?;
