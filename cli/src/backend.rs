@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::{Value, json};
 use simulator::backend::{Backend, Behaviour, Received};
 
 use crate::terminal::say;
@@ -37,6 +38,10 @@ pub(crate) struct Options {
     /// Wait this long before every answer.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay_ms: u64,
+
+    /// Print one JSON object per line: first where it listens, then every request and its answer.
+    #[arg(long)]
+    json: bool,
 }
 
 const SERIALS: &str = "\
@@ -59,7 +64,12 @@ Callbacks other than bind are answered with what their type asks for, else succe
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let decisions = serve(options.listen, &options).await?;
     let events = serve(options.events_listen, &options).await?;
-    say(format_args!("decisions on {}, other callbacks on {}; ctrl-c ends it", decisions.address(), events.address()));
+    let (decisions_at, events_at) = (decisions.address(), events.address());
+    if options.json {
+        say(json!({ "decisions": decisions_at, "events": events_at }));
+    } else {
+        say(format_args!("decisions on {decisions_at}, other callbacks on {events_at}; ctrl-c ends it"));
+    }
     tokio::signal::ctrl_c().await.context("waiting for ctrl-c")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -67,14 +77,18 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 async fn serve(address: SocketAddr, options: &Options) -> Result<Backend> {
     let backend = Backend::listen(address).await?;
     let verdicts: HashMap<String, u32> = options.verdict.iter().cloned().collect();
-    let (default, delay) = (options.default, Duration::from_millis(options.delay_ms));
+    let (default, delay, json) = (options.default, Duration::from_millis(options.delay_ms), options.json);
     backend.script(move |request| {
         let serial = request.device_sn().unwrap_or_default();
         let code = verdicts.get(&serial).filter(|_| is_bind(request));
         let chosen = code.map(|code| Behaviour::verdict(*code)).or_else(|| by_serial(&serial, request));
         let chosen = chosen.unwrap_or_else(|| by_type(request, default));
         let chosen = if delay.is_zero() { chosen } else { chosen.after(delay) };
-        say(line(request, &chosen));
+        if json {
+            say(object(request, &chosen));
+        } else {
+            say(line(request, &chosen));
+        }
         Some(chosen)
     });
     Ok(backend)
@@ -131,6 +145,15 @@ fn line(request: &Received, answer: &Behaviour) -> String {
         shown(request.req_id()),
         shown(request.device_sn())
     )
+}
+
+fn object(request: &Received, answer: &Behaviour) -> Value {
+    json!({
+        "event": request.event(),
+        "req_id": request.req_id(),
+        "device_sn": request.device_sn(),
+        "answer": answer.to_string(),
+    })
 }
 
 fn verdict(text: &str) -> Result<(String, u32)> {

@@ -50,7 +50,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
   1  what was checked or sent was refused, or is not as expected
-  2  it could not be tried: wrong arguments, or something that cannot be read or reached
+  2  it could not be tried: wrong arguments, or something that cannot be read
+The help of each command says more.
 
 Colours are for terminals; NO_COLOR=1 switches them off.";
 

@@ -74,21 +74,26 @@ pub(crate) struct Options {
 }
 
 const OUTPUT: &str = "\
-One line per problem: FILE: PATH: REASON, or FILE: warning: PATH: REASON. No line shows a value of the
-configuration, which may be a secret. After FILE: ok, FILE: note: says what was not checked, for want of a file.
+One line per problem: FILE: PATH: REASON, or FILE: warning: PATH: REASON. No
+line shows a value of the configuration, which may be a secret. After FILE: ok,
+FILE: note: says what was not checked, for want of a file.
 
 With --json, one list on standard output, with an object for each file:
   [{\"file\": \"envoy.yaml\",
-    \"endpoints\": [{\"name\": \"lock\", \"path\": \"/suite/receive\", \"credentials\": 1}],
-    \"problems\": [{\"level\": \"problem\", \"path\": \"endpoints[0].path\", \"reason\": \"is missing\"}]}]
-level is problem, warning, note, or unchecked: then the whole file could not be checked.
+    \"endpoints\": [
+     {\"name\": \"lock\", \"path\": \"/suite/receive\", \"credentials\": 1}],
+    \"problems\": [
+     {\"level\": \"problem\", \"path\": \"endpoints[0].path\",
+      \"reason\": \"is missing\"}]}]
+level is problem, warning, note, or unchecked: then the whole file could not be
+checked.
 
 Exit codes:
   0  every file would be taken
-  1  at least one would be refused, or lacks what the filter needs of Envoy, or has a warning and
-     --strict was given
-  2  at least one could not be checked: not readable, neither JSON nor YAML, no such filter in it;
-     or wrong arguments";
+  1  at least one would be refused, or lacks what the filter needs of Envoy, or
+     has a warning and --strict was given
+  2  at least one could not be checked: not readable, neither JSON nor YAML, no
+     such filter in it; or wrong arguments";
 
 /// Checks the files and prints what came of it.
 pub(crate) fn run(options: &Options) -> ExitCode {

@@ -41,14 +41,15 @@ fn print_lines(report: &Report, strict: bool) {
     let file = &report.file;
     for finding in report.findings.iter().filter(|finding| finding.level != Level::Note) {
         let (warning, style) = if finding.level == Level::Warning {
-            (styled(DOUBTFUL, "warning: "), DOUBTFUL)
+            (styled(DOUBTFUL, "warning:") + " ", DOUBTFUL)
         } else {
             (String::new(), BAD)
         };
         // A field's name can hold anything, and stands in paths and reasons.
-        let path = in_one_line(&finding.place.path);
-        let path = if path.is_empty() { path } else { styled(style, path + ": ") };
-        complain(format_args!("{file}: {warning}{path}{}", in_one_line(&finding.reason)));
+        let (path, reason) = (in_one_line(&finding.place.path), in_one_line(&finding.reason));
+        let what =
+            if path.is_empty() { styled(style, reason) } else { format!("{} {reason}", styled(style, path + ":")) };
+        complain(format_args!("{file}: {warning}{what}"));
     }
     if report.exit_code(strict) > 0 {
         return;

@@ -8,7 +8,10 @@
     missing_docs
 )]
 
+mod backend;
+mod demo;
 mod send;
+mod terminal;
 mod tls;
 
 use std::process::Stdio;

@@ -1,0 +1,33 @@
+//! `demo`: both of them, in a real Envoy.
+
+use testbed::redis;
+
+use crate::{finish, program, run};
+
+#[tokio::test]
+async fn the_demo_shows_what_it_says() {
+    let said = run(&["demo"]).await;
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert_eq!(said.out.lines().filter(|line| line.starts_with('✓')).count(), 13, "{said:?}");
+    assert!(said.out.ends_with("\nAll as it should be.\n"), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_demo_of_replicas_shows_what_it_says() {
+    if !redis::is_there() {
+        return;
+    }
+    let said = run(&["demo", "--replicas"]).await;
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert_eq!(said.out.lines().filter(|line| line.starts_with('✓')).count(), 5, "{said:?}");
+    assert!(said.out.ends_with("\nAll as it should be.\n"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_is_2() {
+    let mut command = program(&["demo"]);
+    command.env("ENVOY", "/nonexistent/envoy");
+    let said = finish(command, "").await;
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.starts_with("error: ") && said.err.contains("/nonexistent/envoy"), "{said:?}");
+}
