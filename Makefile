@@ -17,8 +17,8 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible run demo demo-replicas check-config test coverage fuzz bench bench-micro check clean \
-	setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk \
+.PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test coverage fuzz bench bench-micro check \
+	clean setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -43,6 +43,10 @@ demo: build setup-envoy setup-func-e ## Send sample callbacks through the filter
 
 demo-replicas: build setup-envoy setup-func-e setup-redis ## The same with two Envoys and one Redis: copies, failures
 	$(DEMO) --replicas
+
+# Without the demos, which start Envoy from this repository; see docs/cli.md.
+cli: ## Build the command wecom-callbacks: target/release/wecom-callbacks
+	$(CARGO) build --release --locked --package wecom-callbacks
 
 # Secrets given by name are looked up in the environment, unless FLAGS=--env-optional. FILE=- is
 # standard input; FLAGS=--help lists what else there is.
@@ -82,6 +86,7 @@ check: setup-cargo-deny ## Check lock files, format, lints, documentation and de
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --package wecom-callbacks -- -D warnings # as it is built, without its demos
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings
 	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib -- -D warnings
 	tools/cargo-wasm.sh clippy --target wasm32-wasip1 --lib --features trap -- -D warnings

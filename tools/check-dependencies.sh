@@ -19,6 +19,12 @@ deny --workspace check --hide-inclusion-graph --allow duplicate bans licenses so
 echo "== the module"
 deny --exclude-dev --target wasm32-wasip1 check --allow license-not-encountered bans licenses sources
 
+echo "== the command: nothing of what starts Envoy and Redis for tests"
+if cargo tree --locked --package wecom-callbacks --edges normal --prefix none | grep -E '^(testbed|redis|tempfile) '; then
+  echo "check-dependencies: wecom-callbacks depends on this without its feature demo" >&2
+  exit 1
+fi
+
 echo "== advisories"
 if reason=$(within 120 target/tools/bin/cargo-deny fetch db 2>&1); then
   deny --workspace check advisories
