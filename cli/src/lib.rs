@@ -51,7 +51,7 @@ Exit codes:
   0  all is well
   1  what was checked or sent was refused, or is not as expected
   2  it could not be tried: wrong arguments, or something that cannot be read
-The help of each command says more.
+send has a 3, too: no answer. The help of each command says more.
 
 Colours are for terminals; NO_COLOR=1 switches them off.";
 

@@ -8,11 +8,12 @@ use testbed::wecom::{Account, Client, Event};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout};
+use tokio::task::JoinSet;
 
 use crate::{program, run};
 
 /// A running one.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     decisions: String,
@@ -20,13 +21,30 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         let free = ["backend", "--json", "--listen", "127.0.0.1:0", "--events-listen", "127.0.0.1:0"];
         let mut child = program(&[&free, arguments].concat()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
         let url = |name: &str| format!("http://{}/", first[name].as_str().unwrap());
         Self { child, lines, decisions: url("decisions"), events: url("events") }
+    }
+
+    /// Where it decides, and where it takes the rest.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        let port = |url: &str| url.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+        (port(&self.decisions), port(&self.events))
+    }
+
+    /// Reads and forgets what it says from now on: it does not go on while nobody reads.
+    pub(crate) fn unheard(self) -> JoinSet<()> {
+        let Self { child, mut lines, .. } = self;
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let _child = child;
+            while let Ok(Some(_)) = lines.next_line().await {}
+        });
+        reading
     }
 
     async fn said(&mut self) -> Value {
@@ -72,8 +90,7 @@ async fn serial_numbers_ask_for_answers() {
 #[tokio::test]
 async fn it_stands_behind_a_real_envoy_with_send_before_it() {
     let serving = Serving::start(&[]).await;
-    let port = |url: &str| url.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
-    let (decisions, events) = (port(&serving.decisions), port(&serving.events));
+    let (decisions, events) = serving.ports();
     let change =
         |bootstrap: testbed::envoy::Bootstrap| bootstrap.cluster("decision", decisions).cluster("backend", events);
     let edge = Setup::example().unwrap().start_with(change).await.unwrap();

@@ -10,6 +10,7 @@
 
 mod backend;
 mod demo;
+mod documents;
 mod send;
 mod terminal;
 mod tls;
