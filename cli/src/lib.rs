@@ -3,11 +3,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`check`] | `check`: configurations, without Envoy |
-//! | [`send`] | `send`: callbacks as WeCom sends them, to any URL |
-//! | [`backend`] | `backend`: who answers the filter's calls, well or badly |
+//! | `check` | `check`: configurations, without Envoy |
+//! | `send` | `send`: callbacks as WeCom sends them, to any URL |
+//! | `backend` | `backend`: who answers the filter's calls, well or badly |
 //! | `demo` | `demo`: both around the filter in a real Envoy |
-//! | [`terminal`] | what is printed, in colour where that is wanted, and exit codes |
+//! | `terminal` | what is printed, in colour where that is wanted |
 
 mod backend;
 mod check;

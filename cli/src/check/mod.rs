@@ -15,7 +15,7 @@
 //! | [`clusters`] | the clusters that are called |
 //! | [`strip`] | the headers that only the filter may send |
 //! | [`labels`] | the metrics' labels |
-//! | [`run`] | all of it in order |
+//! | [`mod@run`] | all of it in order |
 //! | [`output`] | lines or JSON, and the exit code |
 
 mod capabilities;
