@@ -39,6 +39,7 @@ pub struct Bootstrap {
     environment: BTreeMap<String, Option<String>>,
     arguments: Vec<String>,
     launcher: Launcher,
+    start_limit: Duration,
 }
 
 /// What starts Envoy.
@@ -113,6 +114,7 @@ impl Bootstrap {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
             launcher: Launcher::FuncEIfThere,
+            start_limit: START_LIMIT,
         }
         .account(&account))
     }
@@ -318,6 +320,13 @@ impl Bootstrap {
         self
     }
 
+    /// How long [`Envoy::start`] waits for it, 20 s by default.
+    #[must_use]
+    pub fn start_limit(mut self, limit: Duration) -> Self {
+        self.start_limit = limit;
+        self
+    }
+
     /// The whole configuration as Envoy would get it, except for the module's path.
     pub fn config(&self) -> &Value {
         &self.config
@@ -337,11 +346,13 @@ impl Envoy {
     /// Starts Envoy and waits until it serves.
     ///
     /// # Errors
-    /// If a program is missing, as [`module::check`], or if Envoy ends or is not ready within 20 s.
+    /// If a program is missing, as [`module::check`], or if Envoy ends or is not ready within 20 s, or what
+    /// [`Bootstrap::start_limit`] says.
     pub async fn start(bootstrap: Bootstrap) -> Result<Self> {
+        let limit = bootstrap.start_limit;
         let mut process = Process::spawn(bootstrap)?;
         let client = Client::http1();
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = process.child.try_wait()? {
                 bail!("Envoy exited at once ({status}):\n{}", process.tail(TAIL_LINES));
