@@ -18,7 +18,7 @@ DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features dem
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test coverage fuzz bench bench-micro check \
-	clean setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk \
+	clean setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-vendors setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -70,8 +70,8 @@ coverage: setup-cargo-llvm-cov ## Measure coverage by native tests; fails under 
 fuzz: setup-cargo-fuzz ## Search for inputs that break a promise, each target for FUZZ_SECONDS (60)
 	tools/fuzz.sh
 
-# BENCH=quick is shorter; bench/src/main.rs says what else can be chosen.
-bench: build setup-envoy setup-redis setup-wrk ## Measure the filter against bare Envoy, in one run: two minutes or more
+# BENCH=quick is shorter; bench/src/plan.rs says what else can be chosen.
+bench: build setup-envoy setup-redis setup-vendors setup-wrk ## Measure what a callback costs, and how that grows: 20 minutes, or less
 	tools/cargo-wasm.sh build --quiet --profile release --target wasm32-wasip1 --package noop-filter
 	$(PROGRAMS) $(CARGO) run --quiet --release --package bench
 
@@ -99,7 +99,7 @@ clean: ## Remove what was built, but keep target/tools
 
 # Each does nothing if what it installs is already there.
 setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wasm-bindgen-test-runner
-setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wrk:
+setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-vendors setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

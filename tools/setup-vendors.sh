@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the vendors' servers that `make bench` compares the filter with, into target/tools/vendors:
 # the libraries of the one in Python, by hash, in an environment of its own, and the one in Go, compiled.
-# The one in Node needs what setup-npm installs and nothing else. A language that this machine lacks is
+# The one in Node needs what setup-npm installs, and nothing else. A language that this machine lacks is
 # left out: the bench says so, and measures the others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,5 +35,6 @@ go_server() {
 }
 
 mkdir -p $own
+tools/setup-npm.sh || say "NO NODE: its library could not be installed"
 python
 go_server

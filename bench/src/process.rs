@@ -1,4 +1,4 @@
-//! What the kernel says of a process: the processor's time that it took, and its memory.
+//! What the kernel says of processes: the processor's time that they took, and their memory.
 
 use std::fs;
 use std::process::Command;
@@ -33,6 +33,22 @@ pub(crate) fn resident_mib(processes: &[u32]) -> Result<f64> {
         kib += line.trim().trim_end_matches(" kB").parse::<u64>()?;
     }
     Ok(kib as f64 / 1024.0)
+}
+
+/// A process, and all that descend from it.
+///
+/// # Errors
+/// If it is gone.
+pub(crate) fn tree(process: u32) -> Result<Vec<u32>> {
+    let (mut found, mut next) = (vec![process], 0);
+    while let Some(parent) = found.get(next) {
+        for task in fs::read_dir(format!("/proc/{parent}/task")).context("a server has ended")? {
+            let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    Ok(found)
 }
 
 /// Has all threads of a process run on that core alone.

@@ -1,16 +1,20 @@
 //! What is measured, each side with an Envoy of its own.
 
+pub(crate) mod envoys;
+pub(crate) mod vendors;
+
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
-use testbed::envoy::{Bootstrap, Envoy, Launcher, repository};
-use testbed::redis::Server;
+use anyhow::{Context, Result, bail, ensure};
+use testbed::envoy::{Bootstrap, Envoy, Launcher};
+use testbed::redis;
+use testbed::wecom::{Account, Client, Event};
 
-use crate::process::pin;
+use self::vendors::Vendor;
+use crate::load::Load;
+use crate::process::{cpu_us, pin, resident_mib, tree};
 
 /// The core of what is measured, and the core of everything else.
 pub(crate) const MEASURED: usize = 0;
@@ -18,10 +22,10 @@ pub(crate) const MEASURED: usize = 0;
 pub(crate) const OTHERS: usize = 1;
 
 /// The callback's path in `envoy.yaml`.
-const CALLBACK: &str = "/suite/receive";
+pub(crate) const CALLBACK: &str = "/suite/receive";
 
 /// Every side, in the order of the table.
-pub(crate) const NAMES: [&str; 5] = ["bare", "noop", "filter", "other", "redis"];
+pub(crate) const NAMES: [&str; 8] = ["bare", "noop", "filter", "other", "redis", "node", "python", "go"];
 
 /// A side that runs.
 pub(crate) struct Side {
@@ -29,51 +33,87 @@ pub(crate) struct Side {
     pub(crate) name: String,
     /// What it is, in words.
     pub(crate) what: String,
-    /// The path that requests are sent to.
-    pub(crate) path: &'static str,
-    /// Whose processor's time and memory count.
-    pub(crate) processes: Vec<u32>,
+    /// What is sent to it.
+    pub(crate) load: Load,
+    /// Whether it answers as WeCom's protocol says: encrypted.
+    seals: bool,
     envoy: Envoy,
-    _redis: Option<Server>,
+    redis: Option<redis::Server>,
+    vendor: Option<vendors::Server>,
 }
 
 impl Side {
-    /// Starts one.
+    /// Starts one; or says why it cannot be measured on this machine.
     ///
     /// # Errors
-    /// If a program is missing or does not start.
-    pub(crate) async fn start(name: &str, upstream: SocketAddr) -> Result<Self> {
-        let (mut redis, mut path) = (None, CALLBACK);
+    /// If it does not start, or does not answer a bind rightly.
+    pub(crate) async fn start(name: &str, upstream: SocketAddr) -> Result<Result<Self, String>> {
+        let (mut redis, mut vendor, mut path, mut seals) = (None, None, CALLBACK, true);
         let (what, bootstrap) = match name {
-            "bare" => ("bare Envoy, the same body to the same upstream".to_owned(), bare(upstream)?),
-            "noop" => ("a filter that makes the same call and does nothing else".to_owned(), noop()?),
-            "filter" => ("this filter".to_owned(), Bootstrap::example()?),
+            "bare" => {
+                seals = false;
+                ("bare Envoy, the same body to the same upstream".to_owned(), envoys::bare(upstream.port())?)
+            }
+            "noop" => {
+                seals = false;
+                ("a filter that makes the same call and does nothing else".to_owned(), envoys::noop()?)
+            }
+            "filter" => ("this filter".to_owned(), envoys::roomy(Bootstrap::example()?)),
             "other" => {
-                path = "/other";
+                (path, seals) = ("/other", false);
                 ("another path, beside this filter".to_owned(), Bootstrap::example()?)
             }
             "redis" => {
-                let server = Server::start().await?;
-                let bootstrap = Bootstrap::replica()?.cluster("record", server.port());
+                let server = redis::Server::start().await?;
+                pin(server.process_id().context("Redis does not run")?, MEASURED)?;
+                let bootstrap = envoys::roomy(Bootstrap::replica()?.cluster("record", server.port()));
                 redis = Some(server);
                 ("this filter with dedup.redis, Redis included".to_owned(), bootstrap)
             }
+            "node" | "python" | "go" => {
+                let which = match name {
+                    "node" => Vendor::Node,
+                    "python" => Vendor::Python,
+                    _ => Vendor::Go,
+                };
+                if let Some(reason) = which.missing() {
+                    return Ok(Err(reason));
+                }
+                let server = vendors::Server::start(which, upstream).await.context(which.what())?;
+                let bootstrap = envoys::bare(server.port())?;
+                vendor = Some(server);
+                (which.what().to_owned(), bootstrap)
+            }
             module => {
-                let bootstrap = with_module(Path::new(module))?;
+                let bootstrap = envoys::roomy(envoys::with_module(Path::new(module))?);
                 (format!("this filter, built as {module}"), bootstrap)
             }
         };
-        let mut bootstrap = bootstrap.concurrency(1).launcher(Launcher::Direct);
-        for cluster in ["decision", "backend"] {
-            bootstrap = bootstrap.cluster(cluster, upstream.port());
-        }
-        let envoy = Envoy::start(bootstrap).await.with_context(|| name.to_owned())?;
-        let servers = [Some(envoy.process_id()), redis.as_ref().and_then(Server::process_id)];
-        let processes: Vec<_> = servers.into_iter().flatten().collect();
-        for process in &processes {
-            pin(*process, MEASURED)?;
-        }
-        Ok(Self { name: name.to_owned(), what, path, processes, envoy, _redis: redis })
+        // A vendor's server stands where the upstream of bare Envoy does.
+        let decision = vendor.as_ref().map_or(upstream.port(), vendors::Server::port);
+        let bootstrap = envoys::unbroken(bootstrap).cluster("decision", decision).cluster("backend", upstream.port());
+        let envoy = Envoy::start(bootstrap.concurrency(1).launcher(Launcher::Direct));
+        let envoy = envoy.await.with_context(|| name.to_owned())?;
+        pin(envoy.process_id(), MEASURED)?;
+        let side = Self { name: name.to_owned(), what, load: Load::to(path), seals, envoy, redis, vendor };
+        side.check().await.with_context(|| format!("the side '{name}'"))?;
+        Ok(Ok(side))
+    }
+
+    /// Starts the filter with any configuration and any load.
+    ///
+    /// # Errors
+    /// As [`Side::start`].
+    pub(crate) async fn of_filter(name: &str, bootstrap: Bootstrap, upstream: u16, load: Load) -> Result<Self> {
+        let bootstrap = envoys::unbroken(bootstrap).cluster("decision", upstream).cluster("backend", upstream);
+        // A thousand endpoints have metrics that take Envoy ten seconds.
+        let bootstrap = bootstrap.concurrency(1).launcher(Launcher::Direct).start_limit(Duration::from_secs(120));
+        let envoy = Envoy::start(bootstrap).await?;
+        pin(envoy.process_id(), MEASURED)?;
+        let (name, what) = (name.to_owned(), "this filter".to_owned());
+        let side = Self { name, what, load, seals: true, envoy, redis: None, vendor: None };
+        side.check().await.with_context(|| format!("the filter at {}", side.name))?;
+        Ok(side)
     }
 
     /// Where it listens.
@@ -81,71 +121,60 @@ impl Side {
         self.envoy.address()
     }
 
-    /// The URL that requests are sent to.
-    pub(crate) fn url(&self) -> String {
-        self.envoy.url(self.path)
+    /// The processor's time that its Envoy has taken so far, and that of its other servers, in microseconds.
+    ///
+    /// # Errors
+    /// If one of them has ended.
+    pub(crate) fn cpu_us(&self) -> Result<(f64, f64)> {
+        Ok((cpu_us(&[self.envoy.process_id()])?, cpu_us(&self.others()?)?))
     }
-}
 
-/// `envoy.yaml` without the filter, the callback's path routed to the upstream.
-fn bare(upstream: SocketAddr) -> Result<Bootstrap> {
-    let bootstrap = Bootstrap::example()?.without_filter("wecom").cluster("decision", upstream.port());
-    Ok(bootstrap.edit_hcm(|hcm| {
-        let route = &mut hcm["route_config"]["virtual_hosts"][0]["routes"][0];
-        *route = json!({ "match": route["match"], "route": { "cluster": "decision", "timeout": "15s" } });
-    }))
-}
+    /// The memory of all its processes, in MiB.
+    ///
+    /// # Errors
+    /// As [`Side::cpu_us`].
+    pub(crate) fn resident_mib(&self) -> Result<f64> {
+        Ok(resident_mib(&[self.envoy.process_id()])? + resident_mib(&self.others()?)?)
+    }
 
-/// `envoy.yaml` with the filter that does nothing in this one's place.
-fn noop() -> Result<Bootstrap> {
-    with_module(&repository().join("target/wasm32-wasip1/release/noop_filter.wasm"))
-}
+    fn others(&self) -> Result<Vec<u32>> {
+        let mut processes = Vec::new();
+        processes.extend(self.redis.as_ref().and_then(redis::Server::process_id));
+        if let Some(vendor) = &self.vendor {
+            processes.extend(tree(vendor.process_id())?);
+        }
+        Ok(processes)
+    }
 
-/// `envoy.yaml` with another module, without the test bed's check of its age.
-fn with_module(module: &Path) -> Result<Bootstrap> {
-    let bytes = std::fs::read(module).with_context(|| format!("the module {}", module.display()))?;
-    let bytes = STANDARD.encode(bytes); // the JSON form of protobuf's bytes
-    Ok(Bootstrap::example()?.edit_plugin(|plugin| {
-        plugin["vm_config"]["code"] = json!({ "local": { "inline_bytes": bytes } });
-    }))
-}
+    /// Sends one bind: where answers are encrypted, it must be bound.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let account: &Account = &self.load.account;
+        let answer =
+            Client::http1().send(&self.envoy.url(&self.load.path), &account.seal(Event::bind("sn-check"))).await?;
+        ensure!(answer.status == 200, "a bind was answered {}: {}", answer.status, answer.text());
+        if self.seals {
+            let reply = answer.decrypt(account)?;
+            if reply.errcode() != Some(0) {
+                bail!("a bind was answered {}", reply.text());
+            }
+        }
+        Ok(())
+    }
 
-/// An upstream that decides at once: an Envoy with nothing but an answer of its own.
-///
-/// # Errors
-/// If it does not start.
-pub(crate) async fn upstream() -> Result<Envoy> {
-    let config = r#"
-admin: {}
-static_resources:
-  listeners:
-    - name: edge
-      filter_chains:
-        - filters:
-            - name: envoy.filters.network.http_connection_manager
-              typed_config:
-                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-                stat_prefix: upstream
-                route_config:
-                  virtual_hosts:
-                    - name: upstream
-                      domains: ["*"]
-                      routes:
-                        - match: { prefix: / }
-                          direct_response: { status: 200, body: { inline_string: '{"errcode":0}' } }
-                          response_headers_to_add:
-                            - header: { key: content-type, value: application/json }
-                http_filters:
-                  # Answers once the body is there: an answer before that closes the connection.
-                  - name: envoy.filters.http.buffer
-                    typed_config:
-                      "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
-                      max_request_bytes: 1048576
-                  - name: envoy.filters.http.router
-                    typed_config:
-                      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-"#;
-    let envoy = Envoy::start(Bootstrap::from_yaml(config)?.concurrency(1).launcher(Launcher::Direct)).await?;
-    pin(envoy.process_id(), OTHERS)?;
-    Ok(envoy)
+    /// How many binds the filter has bound so far, by its own count; none where it is not in use.
+    ///
+    /// # Errors
+    /// If Envoy's admin interface does not answer.
+    pub(crate) async fn bound(&self) -> Result<Option<u64>> {
+        if !self.seals || self.vendor.is_some() {
+            return Ok(None);
+        }
+        let stats = self.envoy.stats().await?;
+        let bound =
+            stats.iter().filter(|(name, _)| name.starts_with("wasmcustom.wecom") && name.contains("outcome=bound"));
+        Ok(Some(bound.map(|(_, count)| count).sum()))
+    }
 }

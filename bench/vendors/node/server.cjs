@@ -49,7 +49,12 @@ function seal(verdict) {
 }
 
 const server = http.createServer(async (request, response) => {
-  const refuse = (status) => response.writeHead(status, { 'content-type': 'text/plain' }).end('refused');
+  const answer = (status, type, body) => {
+    response.statusCode = status;
+    response.setHeader('content-type', type);
+    response.end(body);
+  };
+  const refuse = (status) => answer(status, 'text/plain', 'refused');
   try {
     const query = new URL(request.url, 'http://edge').searchParams;
     const body = JSON.parse(await read(request));
@@ -59,7 +64,7 @@ const server = http.createServer(async (request, response) => {
     if (id !== WECOM_RECEIVE_ID) return refuse(403);
     if (JSON.parse(message).event.event_type !== 'bind') return refuse(503);
     const verdict = await decide(message).catch(() => REFUSED);
-    response.writeHead(200, { 'content-type': 'application/json' }).end(seal(verdict));
+    answer(200, 'application/json', seal(verdict));
   } catch {
     refuse(400);
   }
