@@ -112,6 +112,11 @@ static_resources:
                           response_headers_to_add:
                             - header: { key: content-type, value: application/json }
                 http_filters:
+                  # Answers once the body is there: an answer before that closes the connection.
+                  - name: envoy.filters.http.buffer
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
+                      max_request_bytes: 1048576
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
