@@ -17,8 +17,9 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test coverage fuzz bench bench-micro check \
-	clean setup setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-vendors setup-wrk \
+.PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test conformance coverage fuzz bench \
+	bench-micro check clean setup setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus \
+	setup-redis setup-valgrind setup-vendors setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -63,6 +64,11 @@ else
 	tools/cargo-wasm.sh test --target wasm32-unknown-unknown --lib --test vectors
 endif
 
+# `make test` does the same with fewer callbacks. WRITE=yes writes the page's tables instead of comparing them.
+conformance: build setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip ## Four SDKs and the filter open what the other seals; fails if docs/conformance.md says otherwise
+	$(PROGRAMS) NODE_PATH="$(TOOLS)/node_modules" CONFORMANCE=full $(if $(WRITE),CONFORMANCE_PAGE=write) \
+		$(CARGO) test --test conformance -- --nocapture
+
 # Not part of the gate, where `make test` runs the same tests.
 coverage: setup-cargo-llvm-cov ## Measure coverage by native tests; fails under COVERAGE_LINES (95) per cent
 	tools/coverage.sh
@@ -98,8 +104,10 @@ clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
 
 # Each does nothing if what it installs is already there.
-setup: setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-wasm-bindgen-test-runner
-setup-envoy setup-func-e setup-npm setup-prometheus setup-redis setup-valgrind setup-vendors setup-wrk:
+setup: setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis \
+	setup-valgrind setup-wasm-bindgen-test-runner
+setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis setup-valgrind \
+setup-vendors setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs the protocol's reference implementation, npm's @wecom/crypto, into
 # target/tools/node_modules: the conformance tests compare this project's signatures and ciphers with
-# it. Its version and hash are pinned in tests/conformance.
+# it. Its version and hash are pinned in tests/conformance/node.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-source=tests/conformance
+source=tests/conformance/node
 tools=target/tools
 
 command -v npm >/dev/null || { echo "setup-npm: needs Node 20 or later with npm" >&2; exit 1; }

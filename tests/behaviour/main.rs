@@ -16,7 +16,6 @@ mod body;
 mod capabilities;
 mod clients;
 mod configuration;
-mod conformance;
 mod failures;
 mod func_e;
 mod missing_flag;
