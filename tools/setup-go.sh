@@ -14,7 +14,7 @@ is_there() { command -v go >/dev/null; }
 . tools/debian.sh
 
 if ! is_there && ! (command -v apt-get >/dev/null && install_missing golang-go && is_there); then
-  say "NO GO CLIENT: no Go (Debian: golang-go)"
+  say "NO GO: none is installed (Debian: golang-go)"
   [[ ${CI:-} != true ]] || exit 1
   say "continuing without: the tests that run Go will report that they are skipped"
   exit 0

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sources=(tests/conformance/java)
+sources=(tests/conformance/java examples/backend/java)
 tools=target/tools/java
 
 say() { echo "setup-maven: $*" >&2; }
@@ -32,7 +32,7 @@ fetch() {
 }
 
 if ! is_there && ! (command -v apt-get >/dev/null && install_missing default-jdk-headless maven && is_there); then
-  say "NO JAVA CLIENT: no JDK with Maven (Debian: default-jdk-headless, maven)"
+  say "NO JAVA: no JDK with Maven (Debian: default-jdk-headless, maven)"
   [[ ${CI:-} != true ]] || exit 1
   say "continuing without: the tests that run Java will report that they are skipped"
   exit 0

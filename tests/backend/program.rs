@@ -1,0 +1,149 @@
+//! The three backends as programs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use testbed::backend::free_port;
+use testbed::envoy::repository;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// What the filter sends as `authorization`.
+pub(crate) const SECRET: &str = "Bearer a-secret-of-the-tests";
+
+/// A virtual machine starts slowly on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Python,
+    Go,
+    Java,
+}
+
+/// A running backend, which ends with its handle.
+pub(crate) struct Program {
+    pub(crate) port: u16,
+    folder: TempDir,
+    child: Child,
+}
+
+fn source(folder: &str) -> PathBuf {
+    repository().join("examples/backend").join(folder)
+}
+
+fn jars() -> String {
+    format!("{}/*", repository().join("target/tools/java/backend").display())
+}
+
+/// Why a backend cannot be compiled or run here, or `None` if it can.
+async fn missing(language: Language) -> Option<String> {
+    let mut probe = match language {
+        Language::Python => {
+            let mut probe = Command::new("python3");
+            probe.arg("--version");
+            probe
+        }
+        Language::Go => {
+            let mut probe = Command::new("go");
+            probe.arg("version");
+            probe
+        }
+        Language::Java => {
+            let mut probe = Command::new("javap");
+            probe.args(["-cp", &jars(), "org.springframework.boot.SpringApplication"]);
+            probe
+        }
+    };
+    match probe.output().await {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+async fn compile(compiler: &mut Command) {
+    let output = compiler.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// How the backend is started, compiled into that folder if need be.
+async fn command(language: Language, folder: &Path, port: u16) -> Command {
+    match language {
+        Language::Python => {
+            let mut python = Command::new("python3");
+            python.arg(source("python/backend.py")).arg(port.to_string());
+            python
+        }
+        Language::Go => {
+            // Not `go run`, which leaves its program behind when it is killed.
+            let program = folder.join("backend");
+            compile(Command::new("go").current_dir(source("go")).arg("build").arg("-o").arg(&program).arg(".")).await;
+            let mut go = Command::new(program);
+            go.arg(port.to_string());
+            go
+        }
+        Language::Java => {
+            let classes = folder.join("classes");
+            let mut javac = Command::new("javac");
+            javac.args(["-Xlint:all,-processing", "-Werror", "-parameters", "-cp", &jars(), "-d"]).arg(&classes);
+            compile(javac.arg(source("java/Backend.java"))).await;
+            let mut java = Command::new("java");
+            java.args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}:{}", classes.display(), jars())]);
+            java.args(["example.Backend", "--spring.main.banner-mode=off", "--server.address=127.0.0.1"]);
+            java.arg(format!("--server.port={port}"));
+            java
+        }
+    }
+}
+
+impl Program {
+    /// Starts a backend and waits until it listens. `None` where its language is missing, which it says; in
+    /// CI that is an error.
+    pub(crate) async fn start(language: Language) -> Option<Self> {
+        if let Some(reason) = missing(language).await {
+            let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!is_ci, "{language:?}: `make setup` installs what is missing: {reason}");
+            let line = format!("SKIPPED: {language:?}: `make setup` installs what is missing: {reason}");
+            eprintln!("{0}\n{line}\n{0}", "#".repeat(80));
+            return None;
+        }
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());
+        let output = File::create(folder.path().join("output")).unwrap();
+        let child = command(language, folder.path(), port)
+            .await
+            .env("WECOM_BACKEND_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut program = Self { port, folder, child };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            let has_ended = program.child.try_wait().unwrap().is_some();
+            assert!(!has_ended && begun.elapsed() < PATIENCE, "{language:?} does not listen: {}", program.output());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Some(program)
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("output")).unwrap()
+    }
+
+    /// How often it has handled the callback of that type and request id, by its own words.
+    pub(crate) fn handled(&self, event: &str, req_id: &str) -> usize {
+        let line = format!("handled {event} {req_id}");
+        self.output().lines().filter(|said| *said == line).count()
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}

@@ -1,0 +1,145 @@
+//! The three backends behind the filter.
+
+use serde_json::{Value, json};
+use testbed::edge::{Edge, PATH};
+use testbed::envoy::Bootstrap;
+use testbed::wecom::{Event, random_id};
+use tokio::process::Command;
+use wecom_callback_filter::wecom::callback::EventType;
+
+use crate::page;
+use crate::program::{Language, Program, SECRET};
+use crate::samples::{self, PROVIDER};
+
+/// The configuration with the page's `decision` and `events`, and the secret in Envoy's environment.
+pub(crate) fn with_the_secret(bootstrap: Bootstrap) -> Bootstrap {
+    let snippet = page::snippet("decision");
+    let keys = page::snippet("environment_variables")["environment_variables"].clone();
+    bootstrap
+        .edit_plugin_value(|plugin| {
+            for name in ["decision", "events"] {
+                plugin["endpoints"][0][name] = snippet[name].clone();
+            }
+        })
+        .edit_plugin(|plugin| plugin["vm_config"]["environment_variables"] = keys)
+        .env("WECOM_BACKEND_SECRET", SECRET)
+}
+
+/// An Envoy before that backend, with the provider's generic URL besides the model's.
+async fn edge(program: &Program) -> Edge {
+    let generic = format!("{PATH}/generic");
+    let edge = Edge::start_with(|bootstrap| {
+        with_the_secret(bootstrap).cluster("decision", program.port).cluster("backend", program.port).edit_plugin_value(
+            |plugin| {
+                let mut endpoint = plugin["endpoints"][0].clone();
+                endpoint["path"] = generic.into();
+                endpoint["name"] = "generic".into();
+                endpoint["receive_ids"] = json!([PROVIDER]);
+                plugin["endpoints"].as_array_mut().unwrap().push(endpoint);
+            },
+        )
+    });
+    edge.await.unwrap()
+}
+
+async fn errcode(edge: &Edge, bind: &Event) -> Option<u32> {
+    edge.send(&edge.account.seal(bind)).await.unwrap().decrypt(&edge.account).unwrap().errcode()
+}
+
+fn bind(device_sn: &str, code: &str) -> Event {
+    Event::bind(device_sn).set("verif_code", code)
+}
+
+/// What every backend on the page has to do.
+async fn serves(language: Language) {
+    let Some(program) = Program::start(language).await else { return };
+    let edge = edge(&program).await;
+
+    let accepted = bind("sn-1001", "123456");
+    let req_id = accepted.req_id_text().unwrap().to_owned();
+    assert_eq!(errcode(&edge, &accepted).await, Some(0));
+    assert_eq!(errcode(&edge, &accepted).await, Some(0), "a copy");
+    assert_eq!(program.handled("bind", &req_id), 1);
+    assert_eq!(errcode(&edge, &bind("sn-1001", "123456")).await, Some(2), "bound already");
+    assert_eq!(errcode(&edge, &bind("sn-1002", "000000")).await, Some(6), "another code");
+    assert_eq!(errcode(&edge, &bind("sn-9999", "123456")).await, Some(7), "another vendor's");
+
+    let unbind = Event::unbind("sn-1001");
+    for _ in 0..2 {
+        let answer = edge.send(&edge.account.seal(&unbind)).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "success"));
+    }
+    assert_eq!(program.handled("unbind", unbind.req_id_text().unwrap()), 1);
+    assert_eq!(errcode(&edge, &bind("sn-1001", "123456")).await, Some(0), "bound again");
+    edge.send(&edge.account.seal(Event::unbind("sn-1001"))).await.unwrap();
+
+    takes_every_sample(&edge, &program).await;
+    keeps_to_the_key_and_the_secret(&edge, &program).await;
+    edge.end().await.unwrap();
+    program.stop().await;
+}
+
+async fn takes_every_sample(edge: &Edge, program: &Program) {
+    for sample in samples::all() {
+        let (path, account) = match sample.event {
+            EventType::VerifyDevice => (format!("{PATH}/generic"), edge.account.clone().with_receive_id(PROVIDER)),
+            _ => (PATH.to_owned(), edge.account.clone()),
+        };
+        let (name, req_id) = (sample.event.name(), random_id());
+        let request = account.seal(sample.fresh(&req_id, account.receive_id()));
+        let answer = edge.client.send(&edge.envoy.url(&path), &request).await.unwrap();
+        let opened = || serde_json::from_str::<Value>(&answer.decrypt(&account).unwrap().text()).unwrap();
+        match sample.event {
+            EventType::Bind => assert_eq!(opened()["errcode"], 0, "{name}"),
+            EventType::VerifyDevice => {
+                assert_eq!(opened(), json!({ "is_valid": true, "modelid": "2000000000000001" }), "{name}");
+            }
+            EventType::UserScan => assert_eq!(opened(), json!({ "online_status": 1 }), "{name}"),
+            _ => assert_eq!((answer.status, answer.text().as_str()), (200, "success"), "{name}"),
+        }
+        assert_eq!(program.handled(name, &req_id), 1, "{name}");
+    }
+}
+
+/// What the filter cannot keep apart after a restart of Envoy, and who else may reach the backend.
+async fn keeps_to_the_key_and_the_secret(edge: &Edge, program: &Program) {
+    let [curl] = &page::blocks("sh").into_iter().filter(|text| text.contains("curl")).collect::<Vec<_>>()[..] else {
+        panic!("one block with curl")
+    };
+    assert!(curl.contains("127.0.0.1:8080"));
+    let curl = curl.replace("127.0.0.1:8080", &format!("127.0.0.1:{}", program.port));
+    for _ in 0..2 {
+        let said =
+            Command::new("bash").args(["-ec", &curl]).env("WECOM_BACKEND_SECRET", SECRET).output().await.unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let answer: Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!(answer, json!({ "errcode": 0 }), "the same verdict, though the device is bound by now");
+    }
+    assert_eq!(program.handled("bind", "4f1c2b7e9a"), 1);
+
+    let body = Event::bind("sn-1002").to_json(edge.account.receive_id());
+    for secret in [None, Some("Bearer another")] {
+        let mut request = edge.account.seal("").with_body(body.clone()).with_header("idempotency-key", b"stranger");
+        if let Some(secret) = secret {
+            request = request.with_header("authorization", secret.as_bytes());
+        }
+        let url = format!("http://127.0.0.1:{}/bind", program.port);
+        assert_eq!(edge.client.send(&url, &request).await.unwrap().status, 401);
+    }
+    assert_eq!(program.handled("bind", "stranger"), 0);
+}
+
+#[tokio::test]
+async fn the_backend_in_python_serves_behind_the_filter() {
+    serves(Language::Python).await;
+}
+
+#[tokio::test]
+async fn the_backend_in_go_serves_behind_the_filter() {
+    serves(Language::Go).await;
+}
+
+#[tokio::test]
+async fn the_backend_in_java_serves_behind_the_filter() {
+    serves(Language::Java).await;
+}
