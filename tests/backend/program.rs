@@ -1,6 +1,7 @@
 //! The three backends as programs.
 
 use std::fs::File;
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -108,7 +109,8 @@ impl Program {
             let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
             assert!(!is_ci, "{language:?}: `make setup` installs what is missing: {reason}");
             let line = format!("SKIPPED: {language:?}: `make setup` installs what is missing: {reason}");
-            eprintln!("{0}\n{line}\n{0}", "#".repeat(80));
+            // Not by `eprintln!`, which is shown of tests that fail.
+            stderr().write_all(format!("{0}\n{line}\n{0}\n", "#".repeat(80)).as_bytes()).unwrap();
             return None;
         }
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());

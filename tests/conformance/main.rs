@@ -20,6 +20,7 @@ mod plan;
 mod probes;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::{Write, stderr};
 use std::sync::Arc;
 
 use clients::{Answer, Language, Report, Work};
@@ -116,7 +117,8 @@ async fn every_implementation_and_the_filter_open_what_the_other_seals() {
                 let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
                 assert!(!is_ci, "{}: `make setup` installs what is missing: {reason}", language.name());
                 let line = format!("SKIPPED: {}: `make setup` installs what is missing: {reason}", language.name());
-                eprintln!("{0}\n{line}\n{0}", "#".repeat(80));
+                // Not by `eprintln!`, which is shown of tests that fail.
+                stderr().write_all(format!("{0}\n{line}\n{0}\n", "#".repeat(80)).as_bytes()).unwrap();
             }
         }
     }
