@@ -19,7 +19,7 @@ DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features dem
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test conformance coverage fuzz bench \
 	bench-micro check clean setup setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip \
-	setup-prometheus setup-redis setup-valgrind setup-vendors setup-wrk \
+	setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
@@ -105,9 +105,9 @@ clean: ## Remove what was built, but keep target/tools
 
 # Each does nothing if what it installs is already there.
 setup: setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis \
-	setup-valgrind setup-wasm-bindgen-test-runner
+	setup-schemas setup-valgrind setup-wasm-bindgen-test-runner
 setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis \
-setup-valgrind setup-vendors setup-wrk:
+setup-schemas setup-valgrind setup-vendors setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

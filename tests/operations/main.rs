@@ -1,5 +1,5 @@
 //! What operators rely on: metrics, alerts, dashboard, logs, traces, configuration changes and upgrades
-//! at run time, and the pages in docs/.
+//! at run time, the files in deploy/, and the pages in docs/.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +10,7 @@
 )]
 
 mod commented;
+mod compose;
 mod documents;
 mod existing_envoy;
 mod identity;
@@ -19,6 +20,7 @@ mod metrics;
 mod noise;
 mod prometheus;
 mod reasons;
+mod schemas;
 mod tls;
 mod tracing;
 mod upgrade;

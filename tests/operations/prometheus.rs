@@ -26,8 +26,6 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes Envoy's admin interface at that address.
     pub(crate) async fn scraping(admin: SocketAddr) -> Self {
-        let folder = tempfile::Builder::new().prefix("prometheus-").tempdir().unwrap();
-        let config = folder.path().join("prometheus.yml");
         let scrape = serde_json::json!({
             "global": { "scrape_interval": "500ms" },
             "scrape_configs": [{
@@ -36,7 +34,14 @@ impl Prometheus {
                 "static_configs": [{ "targets": [admin.to_string()] }]
             }]
         });
-        fs::write(&config, scrape.to_string()).unwrap();
+        Self::configured(&scrape).await
+    }
+
+    /// Starts one with that configuration.
+    pub(crate) async fn configured(settings: &Value) -> Self {
+        let folder = tempfile::Builder::new().prefix("prometheus-").tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        fs::write(&config, settings.to_string()).unwrap();
         let address = format!("127.0.0.1:{}", free_port().await.unwrap());
         let process = Command::new(program("prometheus"))
             .arg(format!("--config.file={}", config.display()))
@@ -81,6 +86,15 @@ impl Prometheus {
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// The names of all alerts that it has loaded.
+    pub(crate) async fn alert_names(&self) -> Vec<String> {
+        let url = format!("{}/api/v1/rules?type=alert", self.url);
+        let answer = self.client.get(&url).await.unwrap().json().unwrap();
+        let groups = answer["data"]["groups"].as_array().unwrap().iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The names of all metrics that were ever scraped.
