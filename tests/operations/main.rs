@@ -12,8 +12,11 @@
 mod commented;
 mod compose;
 mod documents;
+mod envoy_gateway;
 mod existing_envoy;
 mod identity;
+mod istio;
+mod kubernetes;
 mod live_change;
 mod logs;
 mod metrics;

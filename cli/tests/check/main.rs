@@ -144,7 +144,8 @@ fn assert_lines(said: &Said, beginnings: &[&str]) {
 fn the_files_of_the_repository_are_accepted() {
     let (envoy, compose, replicas) = ("envoy.yaml", "deploy/compose/envoy.yaml", "deploy/replicas/envoy.yaml");
     let dynamic = ["deploy/dynamic/envoy.yaml", "deploy/dynamic/filter.yaml"];
-    for files in [&[envoy][..], &[compose], &[replicas], &dynamic[1..], &dynamic] {
+    let kubernetes = ["deploy/istio/callbacks.yaml", "deploy/envoy-gateway/callbacks.yaml"];
+    for files in [&[envoy][..], &[compose], &[replicas], &dynamic[1..], &dynamic, &kubernetes[..1], &kubernetes[1..]] {
         let said = check(files, &[]);
         assert_eq!(said.code, 0, "{said:?}");
         for file in files {
