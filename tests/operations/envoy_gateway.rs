@@ -87,7 +87,11 @@ fn routes() -> Value {
                 "direct_response": {
                     "status": response["statusCode"],
                     "body_format": { "text_format_source": { "inline_string": response["body"]["inline"] } }
-                }
+                },
+                "response_headers_to_add": [{
+                    "header": { "key": "Content-Type", "value": response["contentType"] },
+                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"
+                }]
             }]
         }]
     })

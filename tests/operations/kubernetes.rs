@@ -152,7 +152,10 @@ impl Gateway {
         let unbind = self.account.seal(Event::unbind("sn-here"));
         assert_eq!(self.send(PATH, &unbind).await, (200, "success".to_owned()));
         assert_eq!(self.backend.requests()[0].path(), "/events");
-        assert_eq!(self.send(PATH, &self.account.verify_url("123")).await, (200, "123".to_owned()));
+        let verification = self.account.verify_url("123").with_header("host", HOST.as_bytes());
+        let answer = self.client.send(&self.envoy.url(PATH), &verification).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "123"));
+        assert_eq!(answer.header("content-type"), Some("text/plain"), "the route's own is for its own answer");
         assert_eq!(self.send(PATH, &bind.clone().forged()).await.0, 403);
 
         for path in ["/SUITE/receive", "/suite/receive/", "/suite/receive/more"] {
