@@ -64,6 +64,14 @@ fn the_page_of_sizes_has_the_numbers_of_the_code() {
 }
 
 #[test]
+fn the_page_of_upgrades_names_the_layout_of_the_records() {
+    let table = fs::read_to_string(repository().join("src/dedup/table.rs")).unwrap();
+    let (_, name) = table.split_once("format!(\"wecom/v").unwrap();
+    let (version, _) = name.split_once("/set/").unwrap();
+    assert!(page("upgrade.md").contains(&format!("`wecom/v{version}`")), "the layout is v{version} now");
+}
+
+#[test]
 fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
     let titles: Vec<_> =
         page("alerts.md").lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
