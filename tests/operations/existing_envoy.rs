@@ -1,13 +1,15 @@
 //! docs/existing-envoy.md: its snippets of Envoy's configuration, as they stand there, and its numbers.
 
 use std::fs;
+use std::path::Path;
 
 use bytes::Bytes;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use testbed::edge::{Edge, PATH, Setup};
 use testbed::envoy::{Bootstrap, Envoy, repository};
 use testbed::waiting::until;
-use testbed::wecom::{Client, Event, Request};
+use testbed::wecom::{Client, Connecting, Event, Request, Trust};
 use tokio::net::TcpListener;
 use wecom_callback_filter::outcome::Outcome;
 use wecom_callback_filter::wecom::callback::EventType;
@@ -106,6 +108,80 @@ async fn the_form_that_enables_the_filter_needs_config() {
         let (status, said) = Envoy::validate(bootstrap).await.unwrap();
         assert!(!status.success() && said.contains("Empty route/virtual host per filter configuration"), "{said}");
     }
+}
+
+/// A certificate for that name, in files of that folder.
+fn certificate(folder: &Path, name: &str) -> (String, Value) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (chain, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    fs::write(&chain, cert.pem()).unwrap();
+    fs::write(&key, signing_key.serialize_pem()).unwrap();
+    (cert.pem(), json!([{ "certificate_chain": { "filename": chain }, "private_key": { "filename": key } }]))
+}
+
+#[tokio::test]
+async fn a_filter_chain_of_its_own_takes_callbacks_and_leaves_the_other_alone() {
+    const CERTIFICATES: &str = "/transport_socket/typed_config/common_tls_context/tls_certificates";
+    const CALLBACKS: &str = "callbacks.example.com";
+    const OTHER: &str = "www.example.com";
+    let folder = tempfile::tempdir().unwrap();
+    let ((trusted, files), (other_trusted, other_files)) =
+        (certificate(folder.path(), CALLBACKS), certificate(folder.path(), OTHER));
+    let bootstrap = Bootstrap::example().unwrap().edit(|config| {
+        let listener = &mut config["static_resources"]["listeners"][0];
+        let mut snippet = snippet("listener_filters");
+        listener["listener_filters"] = snippet["listener_filters"].take();
+        let mut own = items(&mut snippet["filter_chains"]).remove(0);
+        assert_eq!(own["filter_chain_match"], json!({ "server_names": [CALLBACKS] }));
+        *own.pointer_mut(CERTIFICATES).unwrap() = files;
+        let mut other = own.clone();
+        other["filter_chain_match"] = json!({ "server_names": [OTHER] });
+        *other.pointer_mut(CERTIFICATES).unwrap() = other_files;
+
+        // What was there: a connection manager without any limit, and without the filter.
+        let mut manager = listener["filter_chains"][0]["filters"][0].clone();
+        manager["typed_config"]["route_config"]["virtual_hosts"][0]["domains"] = json!([CALLBACKS]);
+        own["filters"] = json!([manager]);
+        let settings = &mut manager["typed_config"];
+        for limit in ["common_http_protocol_options", "stream_idle_timeout", "request_timeout"] {
+            assert!(settings.as_object_mut().unwrap().remove(limit).is_some());
+        }
+        items(&mut settings["http_filters"]).retain(|filter| filter["name"] != "wecom");
+        let hosts = &mut settings["route_config"]["virtual_hosts"][0];
+        hosts["domains"] = json!([OTHER]);
+        items(&mut hosts["routes"]).remove(0);
+        other["filters"] = json!([manager]);
+        listener["filter_chains"] = json!([own, other]);
+    });
+    let edge = Setup::of(bootstrap).start().await.unwrap();
+    let address = edge.envoy.address();
+    let url = |host: &str, path: &str| format!("https://{host}:{}{path}", address.port());
+
+    let client_of = |host: &str, trusted: &str| {
+        let (trust, addresses) = (Trust::Only(trusted.as_bytes().to_vec()), Some((host.to_owned(), vec![address])));
+        Client::connecting(&Connecting { http2: false, trust, addresses }).unwrap()
+    };
+
+    let client = client_of(CALLBACKS, &trusted);
+    let bind = edge.account.seal(Event::bind("sn-here"));
+    let to = |host: &str| bind.clone().with_header("host", host.as_bytes());
+    let answer = client.send(&url(CALLBACKS, PATH), &to(CALLBACKS)).await.unwrap();
+    assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0));
+    // The test's port is not 443, and so stands in the name that the client gives by itself.
+    assert_eq!(client.send(&url(CALLBACKS, PATH), &bind).await.unwrap().status, 404);
+    let elsewhere = client_of("elsewhere.example.com", &trusted);
+    assert!(elsewhere.get(&url("elsewhere.example.com", "/")).await.is_err());
+    let stats = edge.envoy.stats().await.unwrap();
+    let unmatched = stats.iter().filter(|(name, _)| name.ends_with(".no_filter_chain_match"));
+    assert_eq!(unmatched.map(|(_, count)| count).sum::<u64>(), 1, "no chain is for that name");
+    assert_eq!(edge.backend.count(), 0);
+
+    // The other host's backend gets everything; a name that is not its own is refused.
+    let client = client_of(OTHER, &other_trusted);
+    assert_eq!(client.send(&url(OTHER, PATH), &to(OTHER)).await.unwrap().text(), "success");
+    assert_eq!(client.send(&url(OTHER, PATH), &to(CALLBACKS)).await.unwrap().status, 404);
+    assert_eq!((edge.backend.count(), edge.decision.count()), (1, 1));
+    edge.end().await.unwrap();
 }
 
 #[tokio::test]
