@@ -84,9 +84,10 @@ fn routes() -> Value {
             "routes": [{
                 "name": format!("httproute/wecom/callbacks/rule/0/match/0/{label}"),
                 "match": { "safe_regex": { "regex": path["value"] } },
+                // It uses `body_format`, which Envoy before 1.37 does not have, to the same effect.
                 "direct_response": {
                     "status": response["statusCode"],
-                    "body_format": { "text_format_source": { "inline_string": response["body"]["inline"] } }
+                    "body": { "inline_string": response["body"]["inline"] }
                 },
                 "response_headers_to_add": [{
                     "header": { "key": "Content-Type", "value": response["contentType"] },
@@ -205,6 +206,7 @@ fn the_patches_say_what_envoy_yaml_says() {
     ] {
         assert_eq!(manager.pointer(setting), Some(&kubernetes::manager_of_envoy_yaml(setting)), "{setting}");
     }
+    assert_eq!(xds.listener["per_connection_buffer_limit_bytes"], kubernetes::buffer_limit_of_envoy_yaml());
     let (route, plain) = (&xds.routes["virtual_hosts"][0]["routes"][0], "/route_config/virtual_hosts/0/routes/0");
     assert_eq!(route["typed_per_filter_config"], kubernetes::manager_of_envoy_yaml(plain)["typed_per_filter_config"]);
     assert_eq!(

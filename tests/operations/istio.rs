@@ -24,8 +24,12 @@ fn chain(host: &str, routes: &Value) -> Value {
             "use_remote_address": true,
             "normalize_path": true,
             "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "proxy_100_continue": true,
+            "server_name": "istio-envoy",
+            "upgrade_configs": [{ "upgrade_type": "websocket" }],
             "route_config": {
                 "name": "https.8443.https.callbacks.wecom",
+                "ignore_port_in_host_matching": true,
                 "virtual_hosts": [{ "name": format!("{host}:8443"), "domains": [host], "routes": routes }]
             },
             "http_filters": [
@@ -180,8 +184,12 @@ fn the_envoy_filter_says_what_envoy_yaml_says() {
     ] {
         assert_eq!(manager[setting], kubernetes::manager_of_envoy_yaml(&format!("/{setting}")), "{setting}");
     }
+    // Istio cannot read `config: {}`.
     let mut route = manager["route_config"]["virtual_hosts"][0]["routes"][0].clone();
     route.as_object_mut().unwrap().remove("name");
+    let switch = route["typed_per_filter_config"]["wecom"].as_object_mut().unwrap();
+    assert_eq!(switch.remove("is_optional"), Some(true.into()));
+    assert!(switch["config"].as_object_mut().unwrap().remove("@type").is_some(), "Istio refuses it without a type");
     assert_eq!(route, kubernetes::manager_of_envoy_yaml("/route_config/virtual_hosts/0/routes/0"));
 
     // Another host's chain keeps its limits and has no filter but that which takes headers away.

@@ -83,6 +83,11 @@ pub(crate) fn manager_of_envoy_yaml(pointer: &str) -> Value {
     envoy_yaml().pointer(&format!("{manager}{pointer}")).unwrap_or_else(|| panic!("no {pointer}")).clone()
 }
 
+/// How much the listener of `envoy.yaml` buffers, in bytes.
+pub(crate) fn buffer_limit_of_envoy_yaml() -> Value {
+    envoy_yaml()["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"].clone()
+}
+
 /// The `stats_config` of `envoy.yaml`.
 pub(crate) fn stats_config_of_envoy_yaml() -> Value {
     envoy_yaml()["stats_config"].clone()
