@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use testbed::envoy::repository;
 use wecom_callback_filter::config::limits;
@@ -72,6 +71,27 @@ fn the_page_of_upgrades_names_the_layout_of_the_records() {
 }
 
 #[test]
+fn the_page_of_mirrors_has_the_images_and_the_envoy_that_are_used() {
+    let page = page("mirrors.md");
+    let mut images = BTreeSet::new();
+    for file in ["deploy/compose/compose.yaml", "deploy/replicas/compose.yaml"] {
+        let compose = fs::read_to_string(repository().join(file)).unwrap();
+        let found = compose.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+        // Docker Hub's own images are in a folder of a mirror.
+        images
+            .extend(found.map(|image| if image.contains('/') { image.to_owned() } else { format!("library/{image}") }));
+    }
+    let (_, list) = page.split_once("for image in ").unwrap();
+    let (list, _) = list.split_once("; do\n").unwrap();
+    let named: BTreeSet<_> = list.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect();
+    assert_eq!(named, images);
+
+    let setup = fs::read_to_string(repository().join("tools/setup-envoy.sh")).unwrap();
+    let pinned = setup.split_once("PINNED = {\"").unwrap().1.split_once('"').unwrap().0;
+    assert!(page.contains(&format!("| Envoy {pinned} from PyPI |")), "{pinned}");
+}
+
+#[test]
 fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
     let titles: Vec<_> =
         page("alerts.md").lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
@@ -82,23 +102,26 @@ fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
 #[test]
 fn every_alert_of_the_pages_and_every_link_is_there() {
     let alerts = crate::metrics::names_of_the_alerts();
-    let pages = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    for name in pages.map(|name| name.into_string().unwrap()) {
-        let page = page(&name);
-        for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = match target {
-                "" => Path::new("docs").join(&name),
-                target => Path::new("docs").join(target),
-            };
-            assert!(repository().join(&target).exists(), "docs/{name} links to {link}, which does not exist");
+    for name in pages() {
+        let page = fs::read_to_string(repository().join(&name)).unwrap();
+        for link in links(&page) {
+            if let Some(address) = link.strip_prefix("https://") {
+                if let Some(of_wecom) = address.strip_prefix("developer.work.weixin.qq.com/") {
+                    let number = of_wecom.strip_prefix("document/path/").and_then(|number| number.parse::<u32>().ok());
+                    assert!(number.is_some(), "{name} links to {link}, which is no page of WeCom's documentation");
+                }
+                continue;
+            }
+            let (target, anchor) = target(&name, link);
+            assert!(repository().join(&target).exists(), "{name} links to {link}, which does not exist");
             if !anchor.is_empty() {
                 let text = fs::read_to_string(repository().join(&target)).unwrap();
-                assert!(headings(&text).contains(anchor), "docs/{name} links to {link}, which has no such heading");
+                let found = headings(&text).iter().any(|heading| heading == anchor);
+                assert!(found, "{name} links to {link}, which has no such heading");
             }
         }
         for word in page.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("Wecom")) {
-            assert!(alerts.contains(word), "docs/{name} mentions an alert {word}, which does not exist");
+            assert!(alerts.contains(word), "{name} mentions an alert {word}, which does not exist");
         }
     }
     // Conversely: the pages that alerts and dashboard link to.
@@ -117,8 +140,41 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
     }
 }
 
-/// The anchors of a page's headings, as GitHub and most other renderers of Markdown make them.
-pub(crate) fn headings(page: &str) -> BTreeSet<String> {
+/// Every page that people read, by its path in the repository.
+fn pages() -> Vec<String> {
+    let mut pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
+    let names = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| format!("docs/{}", name.into_string().unwrap()));
+    pages.extend(names.filter(|name| name.ends_with(".md")));
+    pages.sort();
+    pages
+}
+
+/// Where a page's links go, as written.
+pub(crate) fn links(page: &str) -> impl Iterator<Item = &str> {
+    page.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// The file that a page's link leads to, by its path in the repository, and the anchor.
+pub(crate) fn target<'a>(page: &str, link: &'a str) -> (String, &'a str) {
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    if file.is_empty() {
+        return (page.to_owned(), anchor);
+    }
+    let mut path: Vec<_> = page.split('/').collect();
+    path.pop();
+    for part in file.split('/') {
+        match part {
+            ".." => drop(path.pop().unwrap_or_else(|| panic!("{page} links to {link}, outside of the repository"))),
+            part => path.push(part),
+        }
+    }
+    (path.join("/").trim_end_matches('/').to_owned(), anchor)
+}
+
+/// The anchors of a page's headings, in their order, as GitHub and most other renderers of Markdown make
+/// them: letters of any script stay, punctuation of any script goes.
+pub(crate) fn headings(page: &str) -> Vec<String> {
     // Every other piece between fences is code.
     let lines = page.split("```").step_by(2).flat_map(str::lines);
     let titles = lines.filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());

@@ -112,6 +112,31 @@ fn every_line_that_runs_it_has_arguments_that_it_takes() {
 }
 
 #[tokio::test]
+async fn the_lines_of_the_first_hour_end_well() {
+    let serving = Serving::start(&[]).await;
+    let (decisions, events) = serving.ports();
+    let _reading = serving.unheard();
+    let change = |bootstrap: Bootstrap| bootstrap.cluster("decision", decisions).cluster("backend", events);
+    let edge = Setup::example().unwrap().start_with(change).await.unwrap();
+    let page = fs::read_to_string(repository().join("docs/first-hour.md")).unwrap();
+    let lines = lines_that_run_it(&page).into_iter().filter(|words| words[0] == "send");
+    // The last one is for an address that the reader has.
+    let lines = lines.filter(|words| words[1].starts_with("http://127.0.0.1:10000/")).collect::<Vec<_>>();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for words in lines {
+        let local = |word: &String| match word.as_str() {
+            "http://127.0.0.1:10000/suite/receive" => edge.envoy.url(PATH),
+            "YOUR_ID" => edge.account.receive_id().to_owned(),
+            word => word.to_owned(),
+        };
+        let words: Vec<_> = words.iter().map(local).collect();
+        let said = run(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}: {said:?}");
+    }
+    edge.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_lines_of_the_readme_do_what_they_say() {
     let serving = Serving::start(&[]).await;
     let (decisions, events) = serving.ports();
