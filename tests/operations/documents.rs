@@ -142,10 +142,12 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
 
 /// Every page that people read, by its path in the repository.
 fn pages() -> Vec<String> {
-    let mut pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
-    let names = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| format!("docs/{}", name.into_string().unwrap()));
-    pages.extend(names.filter(|name| name.ends_with(".md")));
+    let mut pages = ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
+    for folder in ["docs", "docs/zh-CN"] {
+        let names = fs::read_dir(repository().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| format!("{folder}/{}", name.into_string().unwrap()));
+        pages.extend(names.filter(|name| name.ends_with(".md")));
+    }
     pages.sort();
     pages
 }

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod chinese;
 mod commented;
 mod compose;
 mod documents;

@@ -52,7 +52,7 @@ async fn the_page_of_the_command_has_its_help() {
 
 /// The documents that may show how it is run.
 fn documents() -> Vec<PathBuf> {
-    let mut files = vec!["README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "tools/run.sh"]
+    let mut files = vec!["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "tools/run.sh"]
         .into_iter()
         .map(|name| repository().join(name))
         .collect::<Vec<_>>();
