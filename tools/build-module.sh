@@ -10,7 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-inputs=(src Cargo.toml Cargo.lock tools/build-module.sh tools/cargo-wasm.sh tools/finish-module.py)
+inputs=(src Cargo.toml Cargo.lock tools/build-module.sh tools/cargo-wasm.sh tools/rustflags.sh
+  tools/finish-module.py)
 
 say() { echo "build-module: $*" >&2; }
 die() { say "$@"; exit 1; }
