@@ -1,6 +1,6 @@
 # Builds the filter, runs it under Envoy and tests it. Everything fetched or built for that goes to
 # target/tools. Outside of it, rustup's components and targets are installed and, where rustup cannot
-# fetch them, Debian's packages (tools/cargo-wasm.sh, tools/coverage.sh).
+# fetch them, Debian's packages (tools/cargo-wasm.sh, tools/build-cli.sh, tools/coverage.sh).
 #
 #   ENVOY=/path/to/envoy     use this Envoy
 #   ENVOY_VERSION=1.39.3     fetch this version instead of the default
@@ -17,13 +17,13 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible run demo demo-replicas cli check-config test conformance coverage fuzz bench \
-	bench-micro check clean setup setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip \
-	setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk \
-	setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
+.PHONY: help build build-trap reproducible dist run demo demo-replicas cli check-config test conformance coverage fuzz bench \
+	bench-micro check clean setup setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip \
+	setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk setup-wasm-bindgen-test-runner \
+	setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
 build: ## Compile the filter: target/wasm32-wasip1/release/wecom_callback_filter.wasm
 	tools/build-module.sh release
@@ -35,6 +35,10 @@ build-trap:
 # Two builds of the same sources with the same toolchain are the same file, wherever they are made.
 reproducible: build ## Build the module once more, elsewhere, and compare
 	tools/reproducible.sh
+
+# docs/release.md says what is in it. The command is linked with musl, which rustup fetches.
+dist: build setup-cargo-cyclonedx ## Put a release together: dist/
+	tools/dist.sh
 
 run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
 	tools/run.sh
@@ -102,12 +106,13 @@ check: setup-cargo-deny ## Check lock files, format, lints, documentation and de
 
 clean: ## Remove what was built, but keep target/tools
 	find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+	rm -rf dist
 
 # Each does nothing if what it installs is already there.
-setup: setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis \
-	setup-schemas setup-valgrind setup-wasm-bindgen-test-runner
-setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-pip setup-prometheus setup-redis \
+setup: setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip setup-prometheus setup-redis \
+	setup-schemas setup-valgrind setup-wasm-bindgen-test-runner setup-cargo-cyclonedx
+setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip setup-prometheus setup-redis \
 setup-schemas setup-valgrind setup-vendors setup-wrk:
 	@tools/$@.sh
-setup-wasm-bindgen-test-runner setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
+setup-wasm-bindgen-test-runner setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

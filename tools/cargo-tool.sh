@@ -14,6 +14,10 @@ die() { say "$@"; exit 1; }
 describe() {
   crate=$program asked=(--version)
   case $program in
+    cargo-cyclonedx)
+      # For `make dist`: lists what the module and the command are made of. tools/sbom.py knows what this
+      # version writes. Tells its version only when called as a subcommand of cargo.
+      version=0.5.9 accepted=$version asked=(cyclonedx --version) ;;
     cargo-deny)
       # For `make check`: checks the dependencies against deny.toml. Not simply the newest release,
       # since the format of deny.toml changes with it.

@@ -2,6 +2,7 @@
 # Runs cargo for a Wasm target, with a toolchain that has one:
 #
 #   tools/cargo-wasm.sh build --release --target wasm32-wasip1
+#   tools/cargo-wasm.sh rustc-version --target wasm32-wasip1     says with which compiler
 #
 # Cargo needs the target's standard library, which rustup downloads. Where rustup's server is out of
 # reach, Debian's packages are used: their cargo compiles the standard library from source.
@@ -78,6 +79,9 @@ add_target() {
 }
 
 by_rustup() {
+  if [[ $1 == rustc-version ]]; then
+    exec "${RUSTC:-rustc}" --version
+  fi
   if [[ $1 == build ]]; then
     hide_paths cargo "${RUSTC:-rustc}" "$target"
   fi
@@ -90,7 +94,10 @@ by_debian() {
   shift 2
   command -v apt-get >/dev/null || die "no $target: neither rustup nor Debian's packages can provide it here." \
     "With network access: rustup target add $target"
-  if [[ $subcommand == clippy ]]; then
+  if [[ $subcommand == rustc-version ]]; then
+    echo "$(/usr/bin/rustc --version), its standard library from source, $($debian_linker --version)"
+    exit
+  elif [[ $subcommand == clippy ]]; then
     install_missing "${debian_packages[@]}" rust-web-clippy
   else
     install_missing "${debian_packages[@]}"

@@ -11,7 +11,7 @@ trap 'rm -rf "$other"' EXIT
 
 mkdir -p "$other/sources" "$other/cargo home/registry"
 # With .git, which names the commit.
-tar -c --exclude ./target --exclude ./fuzz/target --exclude ./fuzz/corpus --exclude node_modules . |
+tar -c --exclude ./target --exclude ./dist --exclude ./fuzz/target --exclude ./fuzz/corpus --exclude node_modules . |
   tar -x -C "$other/sources"
 # What was downloaded need not be downloaded again; it is unpacked there, as in any new CARGO_HOME.
 for part in registry/cache registry/index config.toml; do
