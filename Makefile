@@ -17,10 +17,10 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible dist run demo demo-replicas cli check-config test conformance coverage fuzz bench \
-	bench-micro check clean setup setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip \
-	setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk setup-wasm-bindgen-test-runner \
-	setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
+.PHONY: help build build-trap reproducible dist run demo demo-replicas cli check-config test conformance coverage \
+	fuzz bench bench-micro check clean setup setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm \
+	setup-oci setup-pip setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk \
+	setup-wasm-bindgen-test-runner setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
@@ -109,10 +109,10 @@ clean: ## Remove what was built, but keep target/tools
 	rm -rf dist
 
 # Each does nothing if what it installs is already there.
-setup: setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip setup-prometheus setup-redis \
-	setup-schemas setup-valgrind setup-wasm-bindgen-test-runner setup-cargo-cyclonedx
-setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip setup-prometheus setup-redis \
-setup-schemas setup-valgrind setup-vendors setup-wrk:
+setup: setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip \
+	setup-prometheus setup-redis setup-schemas setup-valgrind setup-wasm-bindgen-test-runner setup-cargo-cyclonedx
+setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm setup-oci setup-pip \
+setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk:
 	@tools/$@.sh
 setup-wasm-bindgen-test-runner setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov:
 	@tools/cargo-tool.sh $(@:setup-%=%)

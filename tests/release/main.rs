@@ -13,6 +13,7 @@ mod changelog;
 mod contents;
 mod image;
 mod lists;
+mod workflow;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
