@@ -17,7 +17,7 @@ PROGRAMS = ENVOY="$(TOOLS)/bin/envoy" FUNC_E="$$(ls "$(TOOLS)/bin/func-e" 2>/dev
 DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features demo -- demo
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-trap reproducible dist run demo demo-replicas cli check-config test conformance coverage \
+.PHONY: help build build-trap reproducible dist dist-reproducible run demo demo-replicas cli check-config test conformance coverage \
 	fuzz bench bench-micro check clean setup setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm \
 	setup-oci setup-pip setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
@@ -39,6 +39,10 @@ reproducible: build ## Build the module once more, elsewhere, and compare
 # docs/release.md says what is in it. The command is linked with musl, which rustup fetches.
 dist: build setup-cargo-cyclonedx ## Put a release together: dist/
 	tools/dist.sh
+
+# Not part of the gate, as the command is compiled twice.
+dist-reproducible: dist ## Make the release once more, elsewhere, and compare
+	tools/reproducible.sh dist
 
 run: build setup-envoy setup-func-e ## Start Envoy with the filter and a stand-in backend, until Ctrl-C
 	tools/run.sh
