@@ -28,8 +28,12 @@
 //! capacity. Every claim copies its whole set twice, out of the store and into it: short entries are
 //! what makes it quick.
 //!
-//! Whatever writes a set leaves out what has expired by its clock. A clock that was ahead brings none
-//! of that back: only a callback that is fresh by that clock writes, and then what has expired is stale.
+//! # What has expired
+//!
+//! By a clock that is ahead for a while, live records have expired. They must be there when it is right
+//! again, so an entry stays for as long again as it has lived, and longer where its place is not needed: a new
+//! record takes two places of those that are over by then, which lets a set become short again, or in a
+//! full set the place of the one that expired first. Whoever has a place keeps it and takes no other.
 
 use super::record;
 use crate::reply::Reply;
@@ -46,6 +50,9 @@ const MAX_CONTENT_LEN: usize = MAX_ENTRY_LEN - HEAD_LEN;
 
 /// Listeners that an entry in flight has room for, beside its deadline.
 pub const MAX_LISTENERS: usize = (MAX_CONTENT_LEN - 4) / 4;
+
+/// How many places a new record takes, at most.
+const MOST_GIVEN_UP: usize = 2;
 
 const IN_FLIGHT: u8 = 1;
 const SETTLED: u8 = 2;
@@ -143,8 +150,8 @@ impl Set {
         self.entries().find(|entry| entry.hash == hash && entry.is_live(now)).and_then(|entry| entry.record())
     }
 
-    /// Writes a record over the hash's live one or, without one, where there is room. Says whether
-    /// there was, in the set and in its entry.
+    /// Writes a record over the hash's own or, without one, where there is room. Says whether there was, in
+    /// the set and in its entry.
     #[must_use]
     pub fn put(&mut self, hash: &[u8; HASH_LEN], record: &Record, now: u32) -> bool {
         let (state, content) = match &record.state {
@@ -157,9 +164,10 @@ impl Set {
         let Some(len) = u8::try_from(content.len()).ok().filter(|_| content.len() <= MAX_CONTENT_LEN) else {
             return false;
         };
+        let gone = self.given_up_for(hash, record, now);
         let mut bytes = Vec::with_capacity(self.bytes.len().saturating_add(HEAD_LEN).saturating_add(content.len()));
         let mut others = 0_usize;
-        for entry in self.entries().filter(|entry| entry.hash != hash && entry.is_live(now)) {
+        for entry in self.entries().filter(|entry| entry.hash != hash && !gone.contains(entry.hash)) {
             bytes.extend_from_slice(entry.bytes);
             others = others.saturating_add(1);
         }
@@ -174,7 +182,20 @@ impl Set {
         true
     }
 
-    /// Frees the hash's entries.
+    /// Whose places a record takes, all of them expired.
+    fn given_up_for(&self, hash: &[u8; HASH_LEN], record: &Record, now: u32) -> Vec<[u8; HASH_LEN]> {
+        if self.entries().any(|entry| entry.hash == hash) {
+            return Vec::new();
+        }
+        let lifetime = record.expires.saturating_sub(now);
+        let mut expired: Vec<_> = self.entries().filter(|entry| !entry.is_live(now)).collect();
+        expired.sort_by_key(|entry| entry.expires);
+        let over = expired.iter().filter(|entry| entry.expires.saturating_add(lifetime) <= now).count();
+        let is_full = self.entries().count() >= self.ways;
+        expired.iter().take(over.clamp(usize::from(is_full), MOST_GIVEN_UP)).map(|entry| *entry.hash).collect()
+    }
+
+    /// Frees the hash's entry.
     pub fn remove(&mut self, hash: &[u8; HASH_LEN]) {
         let others = self.entries().filter(|entry| entry.hash != hash);
         self.bytes = others.flat_map(|entry| entry.bytes).copied().collect();
@@ -208,6 +229,11 @@ impl<'a> Entry<'a> {
         let (&[state, len], rest) = rest.split_first_chunk::<2>()?;
         let len = usize::from(len);
         let (content, rest) = rest.split_at_checked(len).filter(|_| len <= MAX_CONTENT_LEN)?;
+        match state {
+            IN_FLIGHT if len >= 4 && len.is_multiple_of(4) => {} // its deadline, and listeners
+            SETTLED => {}
+            _ => return None,
+        }
         let bytes = bytes.get(..HEAD_LEN.saturating_add(len))?;
         Some((Self { bytes, hash, expires: u32::from_be_bytes(*expires), state, content }, rest))
     }
@@ -296,15 +322,30 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_goes_with_the_next_write() {
+    fn an_expired_record_keeps_its_place_for_as_long_again_as_it_lived() {
         let mut set = Geometry::for_capacity(64).empty_set();
-        for n in 0..9 {
-            assert!(set.put(&[n; 16], &settled(5), 0));
+        for n in 1..=9 {
+            assert!(set.put(&[n; 16], &settled(10), 0));
         }
-        assert_eq!(set.as_bytes().len(), 9 * 23);
-        assert!(set.put(&[9; 16], &settled(9), 5));
-        assert_eq!(set.as_bytes().len(), 23);
-        assert_eq!(set.find(&[9; 16], 5), Some(settled(9)));
+        assert!(set.put(&[10; 16], &settled(29), 19), "they expired nine seconds ago");
+        assert_eq!(set.entries().count(), 10);
+        assert!(set.put(&[11; 16], &settled(30), 20), "ten");
+        assert_eq!(set.entries().count(), 9, "two for one");
+        assert!(set.put(&[3; 16], &settled(30), 20), "who has a place takes no other");
+        assert_eq!(set.entries().count(), 9);
+        let left: Vec<u8> = (1..=11).filter(|n| set.find(&[*n; 16], 0).is_some()).collect();
+        assert_eq!(left, [3, 4, 5, 6, 7, 8, 9, 10, 11], "the clock is right again");
+    }
+
+    #[test]
+    fn in_a_full_set_the_record_that_expired_first_makes_room() {
+        let mut set = Geometry::for_capacity(3).empty_set();
+        for (n, expires) in [(1, 12), (2, 11), (3, 13)] {
+            assert!(set.put(&[n; 16], &settled(expires), 0));
+        }
+        assert!(set.put(&[4; 16], &settled(99), 12));
+        let left: Vec<u8> = (1..=4).filter(|n| set.find(&[*n; 16], 0).is_some()).collect();
+        assert_eq!(left, [1, 3, 4]);
     }
 
     #[test]
