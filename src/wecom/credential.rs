@@ -167,6 +167,13 @@ mod tests {
         assert!(Token::parse(&"a".repeat(32)).is_ok());
     }
 
+    /// A feature of the crate `aes` that is off would not be seen otherwise.
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_expanded_key_is_wiped_on_drop() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        is_wiped(EncodingAesKey::parse(KEY).unwrap().cipher());
+    }
+
     #[wasm_bindgen_test(unsupported = test)]
     fn secrets_do_not_show_in_debug() {
         let credential = Credential {
