@@ -57,6 +57,9 @@ impl Plan {
             Some("growth") => (false, false, true),
             Some(other) => bail!("BENCH={other}: there are quick, sides and growth"),
         };
+        if quick && variable("BENCH_WRITE").is_some() {
+            bail!("BENCH_WRITE: the page is not for numbers of a quick run");
+        }
         let mut sides = list("BENCH_SIDES").unwrap_or_else(|| NAMES.map(str::to_owned).to_vec());
         if let Some(name) = sides.iter().find(|name| !NAMES.contains(&name.as_str())) {
             bail!("BENCH_SIDES: there is no '{name}' among {}", NAMES.join(", "));

@@ -46,10 +46,12 @@ impl Load {
     }
 }
 
-/// The value of sorted ones that this part of all is below.
+/// The value that this part of sorted ones is below, between two of them if it must be.
 pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get(((last as f64) * part).round() as usize).copied().unwrap_or(f64::NAN)
+    let place = sorted.len().saturating_sub(1) as f64 * part;
+    let value = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (low, high) = (value(place.floor()), value(place.ceil()));
+    low + (high - low) * place.fract()
 }
 
 /// The one in the middle.
