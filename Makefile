@@ -18,7 +18,7 @@ DEMO = $(PROGRAMS) $(CARGO) run --quiet --package wecom-callbacks --features dem
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-trap reproducible dist dist-reproducible run demo demo-replicas cli check-config test conformance coverage \
-	fuzz bench bench-micro check clean setup setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm \
+	fuzz bench bench-micro pictures check clean setup setup-actionlint setup-curl setup-envoy setup-func-e setup-go setup-maven setup-npm \
 	setup-oci setup-pip setup-prometheus setup-redis setup-schemas setup-valgrind setup-vendors setup-wrk \
 	setup-wasm-bindgen-test-runner setup-cargo-cyclonedx setup-cargo-deny setup-cargo-fuzz setup-cargo-llvm-cov
 
@@ -94,6 +94,9 @@ bench: build setup-envoy setup-redis setup-vendors setup-wrk ## Measure what a c
 bench-micro: ## Time the steps of a callback natively: verify, open, seal, claim, settle
 	RUSTFLAGS='--cfg aes_backend="soft" --cfg sha1_backend="soft"' \
 		$(CARGO) bench --quiet --target-dir target/costs --package costs -- $(BENCH)
+
+pictures: ## Draw docs/pictures anew from their sources; needs graphviz
+	for source in docs/pictures/*.dot; do dot -Tsvg "$$source" -o "$${source%.dot}.svg"; done
 
 check: setup-cargo-deny ## Check lock files, format, lints, documentation and dependencies
 	$(CARGO) metadata --locked --format-version 1 >/dev/null

@@ -140,6 +140,30 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
     }
 }
 
+/// Graphviz draws the pictures by `make pictures`; this needs none.
+#[test]
+fn the_pictures_say_what_their_sources_say() {
+    let folder = repository().join("docs/pictures");
+    let sources: Vec<_> = (fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "dot"))
+        .collect();
+    assert!(sources.len() >= 2);
+    for path in sources {
+        let (source, picture) =
+            (fs::read_to_string(&path).unwrap(), fs::read_to_string(path.with_extension("svg")).unwrap());
+        let labels = source.split("label=\"").skip(1).map(|rest| rest.split_once('"').unwrap().0);
+        let mut said: Vec<String> =
+            labels.flat_map(|label| label.split("\\n")).map(|line| line.trim().to_owned()).collect();
+        let texts = picture.split("<text").skip(1).map(|rest| rest.split_once('>').unwrap().1);
+        let texts = texts.map(|rest| rest.split_once("</text>").unwrap().0.replace("&#160;", " "));
+        let mut drawn: Vec<String> = texts.map(|text| text.trim().to_owned()).collect();
+        said.sort_unstable();
+        drawn.sort_unstable();
+        assert_eq!(drawn, said, "make pictures draws {} anew", path.display());
+        assert_eq!(picture.matches("class=\"edge\"").count(), source.matches("->").count(), "{}", path.display());
+    }
+}
+
 /// Every page that people read, by its path in the repository.
 fn pages() -> Vec<String> {
     let mut pages = ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
