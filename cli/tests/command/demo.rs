@@ -1,5 +1,7 @@
 //! `demo`: both of them, in a real Envoy.
 
+use regex::Regex;
+use testbed::envoy::repository;
 use testbed::redis;
 
 use crate::{finish, program, run};
@@ -10,6 +12,23 @@ async fn the_demo_shows_what_it_says() {
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     assert_eq!(said.out.lines().filter(|line| line.starts_with('✓')).count(), 13, "{said:?}");
     assert!(said.out.ends_with("\nAll as it should be.\n"), "{said:?}");
+    for page in ["README.md", "README.zh-CN.md"] {
+        let text = std::fs::read_to_string(repository().join(page)).unwrap();
+        let (_, shown) = text.split_once("```text\n  what WeCom sends").unwrap();
+        let (shown, _) = shown.split_once("```").unwrap();
+        let (_, out) = said.out.split_once("  what WeCom sends").unwrap();
+        assert_eq!(masked(shown), masked(out), "{page}");
+    }
+}
+
+/// What the demo prints, without what differs from run to run: times, ids, and so the columns' places.
+fn masked(text: &str) -> Vec<String> {
+    let (time, id) = (Regex::new(r"\b\d+\.\d\b").unwrap(), Regex::new("\"request_id\":\"[^\"]+\"").unwrap());
+    let masked = |line: &str| {
+        let line = time.replace(line, "TIME");
+        id.replace(&line, "ID").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(masked).collect()
 }
 
 #[tokio::test]
