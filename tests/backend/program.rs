@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -101,16 +101,33 @@ async fn command(language: Language, folder: &Path, port: u16) -> Command {
     }
 }
 
+/// Whether a backend can be compiled and run here. If not, it says so; in CI that is an error.
+async fn is_there(language: Language) -> bool {
+    let Some(reason) = missing(language).await else { return true };
+    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!is_ci, "{language:?}: `make setup` installs what is missing: {reason}");
+    let line = format!("SKIPPED: {language:?}: `make setup` installs what is missing: {reason}");
+    // Not by `eprintln!`, which is shown of tests that fail.
+    stderr().write_all(format!("{0}\n{line}\n{0}\n", "#".repeat(80)).as_bytes()).unwrap();
+    false
+}
+
+/// How a backend ends whose secret is empty. `None` where its language is missing.
+pub(crate) async fn end_without_a_secret(language: Language) -> Option<ExitStatus> {
+    if !is_there(language).await {
+        return None;
+    }
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());
+    let mut command = command(language, folder.path(), port).await;
+    command.env("WECOM_BACKEND_SECRET", "").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    Some(tokio::time::timeout(PATIENCE, child.wait()).await.expect("it runs without a secret").unwrap())
+}
+
 impl Program {
-    /// Starts a backend and waits until it listens. `None` where its language is missing, which it says; in
-    /// CI that is an error.
+    /// Starts a backend and waits until it listens. `None` where its language is missing.
     pub(crate) async fn start(language: Language) -> Option<Self> {
-        if let Some(reason) = missing(language).await {
-            let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-            assert!(!is_ci, "{language:?}: `make setup` installs what is missing: {reason}");
-            let line = format!("SKIPPED: {language:?}: `make setup` installs what is missing: {reason}");
-            // Not by `eprintln!`, which is shown of tests that fail.
-            stderr().write_all(format!("{0}\n{line}\n{0}\n", "#".repeat(80)).as_bytes()).unwrap();
+        if !is_there(language).await {
             return None;
         }
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());

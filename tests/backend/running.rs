@@ -8,7 +8,7 @@ use tokio::process::Command;
 use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::page;
-use crate::program::{Language, Program, SECRET};
+use crate::program::{Language, Program, SECRET, end_without_a_secret};
 use crate::samples::{self, PROVIDER};
 
 /// The configuration with the page's `decision` and `events`, and the secret in Envoy's environment.
@@ -142,4 +142,13 @@ async fn the_backend_in_go_serves_behind_the_filter() {
 #[tokio::test]
 async fn the_backend_in_java_serves_behind_the_filter() {
     serves(Language::Java).await;
+}
+
+/// With an empty one, whoever sends none would be taken for the filter.
+#[tokio::test]
+async fn no_backend_runs_without_its_secret() {
+    for language in [Language::Python, Language::Go, Language::Java] {
+        let end = end_without_a_secret(language).await;
+        assert!(end.is_none_or(|end| !end.success()), "{language:?}: {end:?}");
+    }
 }

@@ -27,8 +27,14 @@ public class Backend {
     /** In life, a table whose unique key is the idempotency-key. */
     private final Map<String, String> answers = new ConcurrentHashMap<>();
 
-    @Value("${WECOM_BACKEND_SECRET}")
-    private String secret;
+    private final String secret;
+
+    Backend(@Value("${WECOM_BACKEND_SECRET:}") String secret) {
+        if (secret.isEmpty()) {
+            throw new IllegalStateException("WECOM_BACKEND_SECRET is not set");
+        }
+        this.secret = secret;
+    }
 
     public static void main(String[] arguments) {
         SpringApplication.run(Backend.class, arguments);

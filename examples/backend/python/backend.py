@@ -7,7 +7,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SECRET = os.environ["WECOM_BACKEND_SECRET"]
+SECRET = os.environ.get("WECOM_BACKEND_SECRET") or sys.exit("WECOM_BACKEND_SECRET is not set")
 CODES = {"sn-1001": "123456", "sn-1002": "654321"}  # serial number: the code that the user types
 bound = set()  # in life, a table of the devices
 answers = {}  # in life, a table whose unique key is the idempotency-key
