@@ -166,7 +166,10 @@ impl Machine {
             processor: after(&cpus, "model name"),
             cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),
             memory_gib: kib.div_ceil(1 << 20),
-            kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            kernel: {
+                let release = read("/proc/sys/kernel/osrelease")?;
+                release.split(['-', '\n']).next().unwrap_or_default().to_owned() // what follows is its builder's name
+            },
             versions: envoy().into_iter().chain(vendors.into_iter().filter_map(Vendor::version)).collect(),
         })
     }

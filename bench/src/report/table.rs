@@ -38,7 +38,7 @@ pub(super) fn of_sides(report: &Report) -> String {
     if let Some(added) = report.p99_added_ms {
         let late = report.sides.iter().map(|row| row.client_late_p99_ms).fold(0.0, f64::max);
         lines.push(format!(
-            "- This filter's p99 less bare Envoy's, at the same rate: {added:.2} ms. The client itself wrote 99 of 100 \
+            "- This filter's p99 less bare Envoy's, at the same rate, the median of the rounds' differences: {added:.2} ms. The client itself wrote 99 of 100 \
              requests at most {late:.2} ms late; that is in no latency."
         ));
     }
