@@ -3,7 +3,7 @@
 //! Its default methods unwrap what the host says, so each is a panic waiting for a stranger; and
 //! each keeps its import in the module although nothing calls it. Overridden by nothing at all,
 //! they are gone: the module can neither change a request or a response nor let a paused one go,
-//! and the sandbox need not allow it. What is needed stands in [`super::host`].
+//! and the sandbox need not allow it. What is needed stands in [`super::calls`] and [`super::host`].
 
 /// For an `impl HttpContext`.
 macro_rules! forgo_http_context {

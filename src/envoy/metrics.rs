@@ -4,7 +4,7 @@
 //! Tags stand in the name (`wecom.endpoint=lock.event=bind.outcome=bound.callbacks_total`); the
 //! `stats_tags` of `envoy.yaml` turn them into labels.
 
-use super::host;
+use super::calls;
 use crate::config::Config;
 use crate::host::{Count, Exchanged};
 use crate::outcome::Outcome;
@@ -42,7 +42,7 @@ impl Metrics {
                 .map(|endpoint| OfEndpoint::define(endpoint.name(), config.dedup().redis().is_some()))
                 .collect(),
             redis: config.dedup().redis().map(|_| OfRedis::define()),
-            waiting: host::gauge("wecom.duplicates_waiting"),
+            waiting: calls::gauge("wecom.duplicates_waiting"),
         }
     }
 
@@ -53,24 +53,24 @@ impl Metrics {
                 let Some(of_endpoint) = self.endpoints.get(endpoint.index()) else { return };
                 let counted = |(e, o, _): &&(EventType, Outcome, u32)| *e == event && *o == outcome;
                 if let Some((_, _, id)) = of_endpoint.callbacks.iter().find(counted) {
-                    host::add(*id, 1);
+                    calls::add(*id, 1);
                 }
                 let Some(errcode) = errcode else { return };
                 let known = ERRCODES.iter().any(|(code, _)| *code == errcode).then_some(errcode);
                 if let Some((_, id)) = of_endpoint.verdicts.iter().find(|(code, _)| *code == known) {
-                    host::add(*id, 1);
+                    calls::add(*id, 1);
                 }
             }
             Count::Called { endpoint, event, elapsed_ms } => {
                 let Some(of_endpoint) = self.endpoints.get(endpoint.index()) else { return };
                 if let Some((_, id)) = of_endpoint.durations.iter().find(|(e, _)| *e == event) {
-                    host::record(*id, elapsed_ms);
+                    calls::record(*id, elapsed_ms);
                 }
             }
             Count::ClientLeft { endpoint } => {
                 if let Some(id) = self.endpoints.get(endpoint.index()).and_then(|of_endpoint| of_endpoint.clients_left)
                 {
-                    host::add(id, 1);
+                    calls::add(id, 1);
                 }
             }
             Count::CopyWaits => self.add_waiting(1),
@@ -78,26 +78,26 @@ impl Metrics {
             Count::Exchanged { what, elapsed_ms } => {
                 let Some(redis) = &self.redis else { return };
                 if let Some((_, id)) = redis.exchanges.iter().find(|(known, _)| *known == what) {
-                    host::add(*id, 1);
+                    calls::add(*id, 1);
                 }
                 if let Some(id) = redis.duration {
-                    host::record(id, elapsed_ms);
+                    calls::record(id, elapsed_ms);
                 }
             }
             Count::DecidedLocally { endpoint } => {
                 let of_endpoint = self.endpoints.get(endpoint.index());
                 if let Some(id) = of_endpoint.and_then(|of_endpoint| of_endpoint.decided_locally) {
-                    host::add(id, 1);
+                    calls::add(id, 1);
                 }
             }
             Count::RepeatsWaiting(change) => {
                 if let Some(id) = self.redis.as_ref().and_then(|redis| redis.repeats_waiting) {
-                    host::add(id, change);
+                    calls::add(id, change);
                 }
             }
             Count::SettlementDropped => {
                 if let Some(id) = self.redis.as_ref().and_then(|redis| redis.dropped) {
-                    host::add(id, 1);
+                    calls::add(id, 1);
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Metrics {
     /// stand too high.
     fn add_waiting(&self, change: i64) {
         if let Some(id) = self.waiting {
-            host::add(id, change);
+            calls::add(id, change);
         }
     }
 }
@@ -115,14 +115,14 @@ impl Metrics {
 impl OfRedis {
     fn define() -> Self {
         let exchanges = Exchanged::ALL.into_iter().filter_map(|what| {
-            let id = host::counter(&format!("wecom.result={}.record_exchanges_total", what.name()))?;
+            let id = calls::counter(&format!("wecom.result={}.record_exchanges_total", what.name()))?;
             Some((what, id))
         });
         Self {
             exchanges: exchanges.collect(),
-            duration: host::histogram("wecom.record_duration_ms"),
-            repeats_waiting: host::gauge("wecom.record_repeats_waiting"),
-            dropped: host::counter("wecom.record_settlements_dropped_total"),
+            duration: calls::histogram("wecom.record_duration_ms"),
+            repeats_waiting: calls::gauge("wecom.record_repeats_waiting"),
+            dropped: calls::counter("wecom.record_settlements_dropped_total"),
         }
     }
 }
@@ -130,26 +130,26 @@ impl OfRedis {
 impl OfEndpoint {
     fn define(name: &str, with_redis: bool) -> Self {
         let decided_locally =
-            with_redis.then(|| host::counter(&format!("wecom.endpoint={name}.decided_locally_total")));
+            with_redis.then(|| calls::counter(&format!("wecom.endpoint={name}.decided_locally_total")));
         let mut of_endpoint = Self {
             callbacks: Vec::new(),
             durations: Vec::new(),
             verdicts: Vec::new(),
-            clients_left: host::counter(&format!("wecom.endpoint={name}.clients_left_total")),
+            clients_left: calls::counter(&format!("wecom.endpoint={name}.clients_left_total")),
             decided_locally: decided_locally.flatten(),
         };
         for (event, label) in EventType::ALL {
             for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.applies_to(event)) {
                 let stat = format!("wecom.endpoint={name}.event={label}.outcome={}.callbacks_total", outcome.name());
-                of_endpoint.callbacks.extend(host::counter(&stat).map(|id| (event, outcome, id)));
+                of_endpoint.callbacks.extend(calls::counter(&stat).map(|id| (event, outcome, id)));
             }
             let stat = format!("wecom.endpoint={name}.event={label}.upstream_duration_ms");
-            of_endpoint.durations.extend(host::histogram(&stat).map(|id| (event, id)));
+            of_endpoint.durations.extend(calls::histogram(&stat).map(|id| (event, id)));
         }
         for errcode in ERRCODES.iter().map(|(code, _)| Some(*code)).chain([None]) {
             let label = errcode.map_or_else(|| "other".to_owned(), |code| code.to_string());
             let stat = format!("wecom.endpoint={name}.errcode={label}.verdicts_total");
-            of_endpoint.verdicts.extend(host::counter(&stat).map(|id| (errcode, id)));
+            of_endpoint.verdicts.extend(calls::counter(&stat).map(|id| (errcode, id)));
         }
         of_endpoint
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::host;
+use super::calls;
 use crate::dedup::Listener;
 
 thread_local! {
@@ -23,9 +23,9 @@ impl Queue {
     pub(super) fn open() -> Option<Self> {
         let name = match LEFT.with_borrow_mut(Vec::pop) {
             Some(left) => left.name,
-            None => format!("wecom/{:016x}", u64::from_ne_bytes(host::random()?)),
+            None => format!("wecom/{:016x}", u64::from_ne_bytes(calls::random()?)),
         };
-        let id = host::open_queue(&name)?; // again: it now calls this root
+        let id = calls::open_queue(&name)?; // again: it now calls this root
         Some(Self { name, id })
     }
 

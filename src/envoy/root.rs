@@ -3,7 +3,8 @@
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::host::{self, Envoy};
+use super::calls;
+use super::host::Envoy;
 use super::queue::Queue;
 use super::stream::Stream;
 use super::version;
@@ -43,8 +44,8 @@ impl Context for Root {
             worker.call_ended(CallId(token), None); // it broke off
             return;
         }
-        let headers = host::call_response_headers();
-        let body = host::call_response_body(MAX_RESPONSE_BYTES.saturating_add(1));
+        let headers = calls::call_response_headers();
+        let body = calls::call_response_body(MAX_RESPONSE_BYTES.saturating_add(1));
         worker.call_ended(CallId(token), Some(Received::new(headers, body)));
     }
 
@@ -55,8 +56,8 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
-        host::adopt_log_level();
-        let config = match Config::parse(&host::configuration(), &|name| std::env::var(name).ok()) {
+        calls::adopt_log_level();
+        let config = match Config::parse(&calls::configuration(), &|name| std::env::var(name).ok()) {
             Ok(config) => config,
             Err(error) => {
                 log::error!("configuration refused: {error}");

@@ -7,8 +7,9 @@
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use super::calls;
 use super::forgone::forgo_http_context;
-use super::host::{self, Envoy};
+use super::host::Envoy;
 use crate::exchange::Head;
 use crate::worker;
 
@@ -33,11 +34,11 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
         #[cfg(feature = "trap")]
         super::trap::set();
-        let path = host::request_header(":path").unwrap_or_default();
+        let path = calls::request_header(":path").unwrap_or_default();
         match self.stream.addressed(&path) {
             Some(addressed) => {
-                host::adopt_log_level();
-                self.stream.begin(addressed, &Head::new(&host::request_headers(), end_of_stream));
+                calls::adopt_log_level();
+                self.stream.begin(addressed, &Head::new(&calls::request_headers(), end_of_stream));
             }
             None => self.action = Action::Continue,
         }
@@ -50,7 +51,7 @@ impl HttpContext for Stream {
         if self.action == Action::Pause {
             self.stream.buffered(body_size);
             if end_of_stream {
-                self.stream.complete(host::request_body);
+                self.stream.complete(calls::request_body);
             }
         }
         self.action
@@ -60,7 +61,7 @@ impl HttpContext for Stream {
         #[cfg(feature = "trap")]
         super::trap::spring("on_request_trailers");
         if self.action == Action::Pause {
-            self.stream.complete(host::request_body);
+            self.stream.complete(calls::request_body);
         }
         self.action
     }

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::host;
+use super::calls;
 
 thread_local! {
     static SET: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -15,7 +15,7 @@ thread_local! {
 
 /// Sets the trap that a request's headers ask for, and springs it if it is one for them.
 pub(super) fn set() {
-    if let Some(callback) = host::request_header("x-trap") {
+    if let Some(callback) = calls::request_header("x-trap") {
         SET.replace(callback);
     }
     spring("on_request_headers");
