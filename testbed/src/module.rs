@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::envoy::{path_from, repository};
+use crate::files::{path_from, repository};
 
 /// The module.
 ///

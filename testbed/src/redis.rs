@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::backend::free_port;
-use crate::envoy::{path_from, repository};
+use crate::files::{path_from, repository};
 use crate::waiting::until_some;
 
 /// The user that [`Server::start`] makes: with the rights that the filter needs, and no more.
