@@ -13,6 +13,9 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C TZ=UTC
 
 module=target/wasm32-wasip1/release/wecom_callback_filter.wasm
+# What is shipped as it is in the repository. The pages are there because deploy/ and each other link to them.
+files=(config.schema.json envoy.yaml LICENSE README.md README.zh-CN.md CHANGELOG.md CONTRIBUTING.md SECURITY.md)
+folders=(deploy docs examples)
 
 say() { echo "dist: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -35,9 +38,10 @@ main() {
     die "$folder is there, and is no release: remove it yourself"
   rm -rf "$folder"
   mkdir -p "$folder"
-  install -m 644 "$module" config.schema.json envoy.yaml LICENSE "$folder"
+  install -m 644 "$module" "${files[@]}" "$folder"
   install -m 755 "$command" "$folder/wecom-callbacks"
-  cp -R deploy "$folder"
+  cp -R "${folders[@]}" "$folder"
+  name_the_module_here "$folder"
   tools/sbom.py "$folder" "$target"
   built_with "$version" "$commit" "$target" "$command" >"$folder/BUILD"
   chmod -R u=rwX,go=rX "$folder"
@@ -48,6 +52,12 @@ main() {
   chmod 644 "$folder"/*.tar* "$folder/SHA256SUMS"
   touch -d "@$SOURCE_DATE_EPOCH" "$folder/SHA256SUMS" "$folder"
   cat "$folder/SHA256SUMS"
+}
+
+# The module lies at the root, where Envoy is started; `make build` puts it elsewhere.
+name_the_module_here() {
+  find "$1/envoy.yaml" "$1/deploy" "$1/docs" -type f \( -name '*.yaml' -o -name '*.md' \) -print0 |
+    xargs -0 sed -i -E "s,(^|[ =]|\./)${module//./\\.},\1${module##*/},"
 }
 
 # Nothing if anything differs from the commit, or if there is no checkout.

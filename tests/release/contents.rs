@@ -13,8 +13,11 @@ use testbed::module::built;
 
 use crate::{EPOCH, output, program, tool};
 
-const ARCHIVE: &str = concat!("wecom-callback-filter-", env!("CARGO_PKG_VERSION"), ".tar.gz");
+pub(crate) const ARCHIVE: &str = concat!("wecom-callback-filter-", env!("CARGO_PKG_VERSION"), ".tar.gz");
 const IMAGE: &str = concat!("wecom-callback-filter-", env!("CARGO_PKG_VERSION"), ".oci.tar");
+/// Where `make build` puts the module.
+const MODULE: &str = "target/wasm32-wasip1/release/wecom_callback_filter.wasm";
+const FOLDERS: [&str; 3] = ["deploy", "docs", "examples"];
 const COMMAND: &str = "#!/bin/sh\necho I stand in for the command\n";
 
 /// The folder of a release whose command is [`COMMAND`], made once for all tests that only look at it.
@@ -51,10 +54,18 @@ fn files(folder: &Path) -> BTreeSet<String> {
 
 /// What is in a release without what is packed from it.
 fn loose() -> BTreeSet<String> {
-    let deploy = files(&repository().join("deploy")).into_iter().map(|file| format!("deploy/{file}"));
+    let below = |folder: &'static str| {
+        let files = files(&repository().join(folder));
+        files.into_iter().map(move |file| format!("{folder}/{file}"))
+    };
     let others = [
         "BUILD",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
+        "README.md",
+        "README.zh-CN.md",
+        "SECURITY.md",
         "config.schema.json",
         "envoy.yaml",
         "wecom-callbacks",
@@ -62,7 +73,7 @@ fn loose() -> BTreeSet<String> {
         "wecom_callback_filter.cdx.json",
         "wecom_callback_filter.wasm",
     ];
-    deploy.chain(others.map(str::to_owned)).collect()
+    FOLDERS.into_iter().flat_map(below).chain(others.map(str::to_owned)).collect()
 }
 
 #[test]
@@ -74,18 +85,27 @@ fn a_release_holds_these_files_and_its_page_names_them() {
 
     let page = fs::read_to_string(repository().join("docs/release.md")).unwrap();
     for file in expected {
-        let name = file.split('/').next().unwrap().replace(env!("CARGO_PKG_VERSION"), "VERSION");
-        let name = if name == "deploy" { "deploy/" } else { &name };
-        assert!(page.contains(&format!("| `{name}` |")), "docs/release.md has no row for {name}");
+        let name = match file.split_once('/') {
+            Some((folder, _)) => format!("{folder}/"),
+            None => file.replace(env!("CARGO_PKG_VERSION"), "VERSION"),
+        };
+        let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        assert!(cells.flat_map(|cell| cell.split(", ")).any(|cell| cell == format!("`{name}`")), "no row for {name}");
     }
 }
 
 #[test]
-fn its_files_are_those_of_the_repository() {
+fn its_files_are_those_of_the_repository_but_for_the_modules_path() {
     let Some(folder) = release() else { return };
     for file in files(folder).into_iter().filter(|file| repository().join(file).is_file()) {
-        let [shipped, here] = [folder.join(&file), repository().join(&file)].map(|file| fs::read(file).unwrap());
-        assert!(shipped == here, "{file} differs");
+        let [shipped, here] =
+            [folder.join(&file), repository().join(&file)].map(|file| fs::read_to_string(file).unwrap());
+        let expected = if file.ends_with(".yaml") || file.starts_with("docs/") {
+            here.replace(MODULE, "wecom_callback_filter.wasm")
+        } else {
+            here
+        };
+        assert!(shipped == expected, "{file} differs");
     }
     let module = fs::read(folder.join("wecom_callback_filter.wasm")).unwrap();
     assert!(module == fs::read(built().unwrap()).unwrap(), "the module differs");

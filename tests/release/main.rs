@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod archive;
 mod changelog;
 mod contents;
 mod image;

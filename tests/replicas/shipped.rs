@@ -77,4 +77,15 @@ fn the_compose_file_starts_what_the_configurations_speak_of() {
     }
     assert!(volumes.contains(":/etc/envoy/wecom_callback_filter.wasm:ro"), "{volumes}");
     assert_eq!(services["load-balancer"]["ports"], json!(["127.0.0.1:10000:8080"]));
+    // Another folder's stand-in, on the ports that the clusters lead to.
+    let mut backend = yaml("deploy/compose/compose.yaml")["services"]["backend"].clone();
+    backend["volumes"] = json!(["../compose/backend.py:/backend.py:ro"]);
+    assert_eq!(services["backend"], backend);
+    let ports = ["decision", "backend"].map(|name| {
+        let clusters = edge["static_resources"]["clusters"].as_array().unwrap();
+        let cluster = clusters.iter().find(|cluster| cluster["name"] == name).unwrap();
+        let endpoint = cluster.pointer("/load_assignment/endpoints/0/lb_endpoints/0/endpoint").unwrap();
+        endpoint.pointer("/address/socket_address/port_value").unwrap().to_string()
+    });
+    assert_eq!(backend["command"], json!(["python3", "/backend.py", ports[0], ports[1]]));
 }
