@@ -44,6 +44,7 @@ main() {
   name_the_module_here "$folder"
   tools/sbom.py "$folder" "$target"
   built_with "$version" "$commit" "$target" "$command" >"$folder/BUILD"
+  compare_compilers
   chmod -R u=rwX,go=rX "$folder"
   python3 tools/oci-image.py "$module" "$folder/$name.oci.tar" --version "$version" --commit "$commit"
   pack "$folder" "$name"
@@ -84,6 +85,19 @@ built_with() {
   echo "lists: cargo-cyclonedx $(target/tools/bin/cargo-cyclonedx cyclonedx --version | awk '{ print $NF }')"
   echo "archives: $(tar --version | head -n 1), $(gzip --version | head -n 1)," \
     "zlib $(python3 -c 'import zlib; print(zlib.ZLIB_RUNTIME_VERSION)')"
+}
+
+# Says what has compiled, and whether that makes the files of a published release.
+compare_compilers() {
+  local release module command
+  release=$(<tools/release-rust-version)
+  module=$(tools/cargo-wasm.sh rustc-version --target wasm32-wasip1)
+  command=$("${RUSTC:-rustc}" --version)
+  say "the module is by $module; the command by $command"
+  if [[ $module != "rustc $release "* || $module == *source* || $command != "rustc $release "* ]]; then
+    printf '%s\n' "####################" "# NOT THE RELEASE'S COMPILER, which is rustc $release of rustup." \
+      "# These files differ from those that are published: RUSTUP_TOOLCHAIN=$release make dist" "####################" >&2
+  fi
 }
 
 # Every compiler and linker leaves its name in a program.

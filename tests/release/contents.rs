@@ -33,17 +33,22 @@ pub(crate) fn release() -> Option<&'static Path> {
 /// Makes a release in that folder, after its script's surroundings were changed. `false` where that
 /// cannot be done.
 fn make(folder: &Path, change: impl FnOnce(&mut Command)) -> bool {
-    if tool("cargo-cyclonedx").is_none() {
-        return false;
-    }
+    let Some((mut script, _command)) = script(folder) else { return false };
+    change(&mut script);
+    output(&mut script);
+    true
+}
+
+/// The script that makes a release in that folder, and the command that it puts there, which must live as
+/// long. `None` where it cannot be run.
+pub(crate) fn script(folder: &Path) -> Option<(Command, NamedTempFile)> {
+    tool("cargo-cyclonedx")?;
     built().unwrap();
     let mut command = NamedTempFile::new().unwrap();
     command.write_all(COMMAND.as_bytes()).unwrap();
     let mut script = program("tools/dist.sh");
     script.arg(folder).arg(command.path());
-    change(&mut script);
-    output(&mut script);
-    true
+    Some((script, command))
 }
 
 /// All files below a folder, by their path from there.

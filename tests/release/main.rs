@@ -11,6 +11,7 @@
 
 mod archive;
 mod changelog;
+mod compilers;
 mod contents;
 mod image;
 mod lists;
