@@ -10,6 +10,7 @@
 )]
 
 mod archive;
+mod branch;
 mod changelog;
 mod compilers;
 mod contents;
