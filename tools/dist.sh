@@ -43,6 +43,7 @@ main() {
   cp -R "${folders[@]}" "$folder"
   name_the_module_here "$folder"
   tools/sbom.py "$folder" "$target"
+  tools/licenses.py "$folder"
   built_with "$version" "$commit" "$target" "$command" >"$folder/BUILD"
   compare_compilers
   chmod -R u=rwX,go=rX "$folder"

@@ -11,7 +11,7 @@ use crate::contents::script;
 use crate::words;
 
 /// A program of these lines.
-fn program_in(folder: &Path, name: &str, lines: &str) -> PathBuf {
+pub(crate) fn program_in(folder: &Path, name: &str, lines: &str) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -71,6 +71,7 @@ fn loose() -> BTreeSet<String> {
         "README.md",
         "README.zh-CN.md",
         "SECURITY.md",
+        "THIRD-PARTY-LICENSES.txt",
         "config.schema.json",
         "envoy.yaml",
         "wecom-callbacks",

@@ -15,6 +15,7 @@ mod changelog;
 mod compilers;
 mod contents;
 mod image;
+mod licenses;
 mod lists;
 mod workflow;
 
