@@ -5,8 +5,9 @@
 
 The image is of the *compat* variant of the Wasm image specification, which Istio and Envoy Gateway read:
 one layer of the usual media type, with the one file `plugin.wasm` at its root, and an annotation of the
-manifest that says so. The file is an OCI image layout in a tar, as skopeo, oras and podman take it. Its
-one image is tagged with the version.
+manifest that says so. The file is an OCI image layout in a tar, as skopeo, oras and podman take it. What is
+tagged with the version is an index of the same image for each platform that Envoy's own images are for: a
+module runs on all, but a Kubernetes node mounts only what is for its own.
 
 The same arguments make the same bytes. Everything in it has the age SECONDS since 1970, which is
 SOURCE_DATE_EPOCH, or 0, if it is not given.
@@ -25,6 +26,7 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+ARCHITECTURES = ["amd64", "arm64"]
 
 
 def main():
@@ -62,36 +64,32 @@ def pack(module, version, commit, epoch):
         names["org.opencontainers.image.revision"] = commit
     files = tar({"plugin.wasm": module}, epoch)
     layer = blob(LAYER, compress(files))
-    config = blob(
-        CONFIG,
-        to_json(
-            {
-                "created": created,
-                # No engine runs the image, but one that pulls it asks for a platform. This is the one that
-                # `docker build` on most machines would write.
-                "architecture": "amd64",
-                "os": "linux",
-                "config": {"Labels": names},
-                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(files).hexdigest()}"]},
-                "history": [{"created": created, "created_by": "COPY plugin.wasm ./"}],
-            }
-        ),
-    )
-    manifest = blob(
-        MANIFEST,
-        to_json(
-            {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": config,
-                "layers": [layer],
-                "annotations": {"module.wasm.image/variant": "compat", **names},
-            }
-        ),
-    )
-    tagged = {**manifest, "annotations": {"org.opencontainers.image.ref.name": version}}
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [tagged]}
-    layout = {"oci-layout": to_json({"imageLayoutVersion": "1.0.0"}), "index.json": to_json(index)}
+    diff_ids = [f"sha256:{hashlib.sha256(files).hexdigest()}"]
+
+    def image(architecture):
+        """The descriptor of the image for that processor. Nodes compare both with their own: it, and the config."""
+        platform = {"architecture": architecture, "os": "linux"}
+        config = {
+            "created": created,
+            **platform,
+            "config": {"Labels": names},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": [{"created": created, "created_by": "COPY plugin.wasm ./"}],
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": blob(CONFIG, to_json(config)),
+            "layers": [layer],
+            "annotations": {"module.wasm.image/variant": "compat", **names},
+        }
+        return {**blob(MANIFEST, to_json(manifest)), "platform": platform}
+
+    images = [image(architecture) for architecture in ARCHITECTURES]
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": images, "annotations": names}
+    tagged = {**blob(INDEX, to_json(index)), "annotations": {"org.opencontainers.image.ref.name": version}}
+    entry = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [tagged]}
+    layout = {"oci-layout": to_json({"imageLayoutVersion": "1.0.0"}), "index.json": to_json(entry)}
     return tar({**layout, **blobs}, epoch)
 
 

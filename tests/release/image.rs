@@ -57,14 +57,33 @@ fn the_image_is_of_the_compat_variant_with_the_module_at_its_root() {
     let index = read("index.json");
     let [tagged] = index["manifests"].as_array().unwrap().as_slice() else { panic!("{index}") };
     assert_eq!(tagged["annotations"]["org.opencontainers.image.ref.name"], VERSION);
-    assert_eq!(tagged["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(tagged["mediaType"], "application/vnd.oci.image.index.v1+json");
 
-    let manifest = document(folder.path(), tagged);
-    assert_eq!(manifest["annotations"]["module.wasm.image/variant"], "compat");
-    assert_eq!(manifest["annotations"]["org.opencontainers.image.revision"], COMMIT);
-    let [layer] = manifest["layers"].as_array().unwrap().as_slice() else { panic!("{manifest}") };
+    // One for each platform, which differ in the platform alone.
+    let index = document(folder.path(), tagged);
+    assert_eq!(index["mediaType"], tagged["mediaType"]);
+    assert_eq!(index["annotations"]["org.opencontainers.image.revision"], COMMIT);
+    let mut platforms = Vec::new();
+    let mut layers = Vec::new();
+    for image in index["manifests"].as_array().unwrap() {
+        assert_eq!(image["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        let manifest = document(folder.path(), image);
+        assert_eq!(manifest["annotations"]["module.wasm.image/variant"], "compat");
+        assert_eq!(manifest["annotations"]["org.opencontainers.image.revision"], COMMIT);
+        let config = document(folder.path(), &manifest["config"]);
+        let platform = json!({ "architecture": config["architecture"], "os": config["os"] });
+        assert_eq!(image["platform"], platform, "a node compares both");
+        assert_eq!(config["created"], "2023-11-14T22:13:20Z");
+        platforms.push(platform);
+        layers.push((manifest["layers"].clone(), config["rootfs"]["diff_ids"].clone()));
+    }
+    let linux = |architecture: &str| json!({ "architecture": architecture, "os": "linux" });
+    assert_eq!(platforms, [linux("amd64"), linux("arm64")]);
+    assert_eq!(layers[0], layers[1]);
+
+    let (layer, diff_ids) = &layers[0];
+    let [layer] = layer.as_array().unwrap().as_slice() else { panic!("{layer}") };
     assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
-
     let packed = folder.path().join("layer");
     let compressed = content(folder.path(), layer);
     assert_eq!(compressed[3..8], [0; 5], "gzip's header has a name or a time");
@@ -75,38 +94,50 @@ fn the_image_is_of_the_compat_variant_with_the_module_at_its_root() {
     assert!(fs::read(&plugin).unwrap() == fs::read(built().unwrap()).unwrap(), "plugin.wasm is not the module");
     let modified = fs::metadata(&plugin).unwrap().modified().unwrap();
     assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), EPOCH);
-
-    let config = document(folder.path(), &manifest["config"]);
     let files = Command::new("gzip").arg("-dc").arg(&packed).output().unwrap().stdout;
-    assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", hex::encode(Sha256::digest(files)))]));
-    assert_eq!(config["created"], "2023-11-14T22:13:20Z");
+    assert_eq!(*diff_ids, json!([format!("sha256:{}", hex::encode(Sha256::digest(files)))]));
 }
 
 #[test]
-fn skopeo_and_umoci_read_the_image() {
+fn skopeo_and_umoci_read_the_image_on_each_platform() {
     let (Some(skopeo), Some(umoci)) = (tool("skopeo"), tool("umoci")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let image = format!("oci-archive:{}:{VERSION}", packed(folder.path()).display());
     // Unpacks it to read it, which is left behind in the folder for temporary files.
     let skopeo = || {
         let mut command = program(skopeo.to_str().unwrap());
-        command.arg("--tmpdir").arg(folder.path());
+        command.arg("--tmpdir").arg(folder.path()).arg("--insecure-policy");
         command
     };
-    let seen: Value = serde_json::from_str(&output(skopeo().args(["inspect", &image]))).unwrap();
-    assert_eq!(seen["Labels"]["org.opencontainers.image.version"], VERSION);
-    assert_eq!(seen["Layers"].as_array().unwrap().len(), 1);
+    // Copied whole, as to a registry: what is referred to by its digest is the index.
+    let whole = folder.path().join("whole");
+    output(skopeo().args(["copy", "--all", &image, &format!("oci:{}:{VERSION}", whole.display())]));
+    let digest = |layout: &Path| -> Value {
+        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        index["manifests"][0]["digest"].clone()
+    };
+    assert_eq!(digest(&whole), digest(layout().path()));
 
-    // Copied as to a registry, with every digest checked; then unpacked.
-    let copy = folder.path().join("copy");
-    let copied = format!("{}:{VERSION}", copy.display());
-    output(skopeo().args(["--insecure-policy", "copy", &image, &format!("oci:{copied}")]));
-    let unpacked = folder.path().join("unpacked");
-    output(program(umoci.to_str().unwrap()).args(["unpack", "--rootless", "--image", &copied]).arg(&unpacked));
-    let root: Vec<_> = fs::read_dir(unpacked.join("rootfs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(root, ["plugin.wasm"]);
-    let plugin = fs::read(unpacked.join("rootfs/plugin.wasm")).unwrap();
-    assert!(plugin == fs::read(built().unwrap()).unwrap(), "plugin.wasm is not the module");
+    for architecture in ["amd64", "arm64"] {
+        let on = ["--override-os", "linux", "--override-arch", architecture];
+        let seen: Value = serde_json::from_str(&output(skopeo().args(on).args(["inspect", &image]))).unwrap();
+        assert_eq!(seen["Architecture"], architecture);
+        assert_eq!(seen["Labels"]["org.opencontainers.image.version"], VERSION);
+        assert_eq!(seen["Layers"].as_array().unwrap().len(), 1);
+
+        // Pulled by a machine of that platform, with every digest checked; then unpacked.
+        let copied = format!("{}:{VERSION}", folder.path().join(architecture).display());
+        output(skopeo().args(on).args(["copy", &image, &format!("oci:{copied}")]));
+        let unpacked = folder.path().join(format!("{architecture}-unpacked"));
+        output(program(umoci.to_str().unwrap()).args(["unpack", "--rootless", "--image", &copied]).arg(&unpacked));
+        let root = fs::read_dir(unpacked.join("rootfs")).unwrap();
+        let root: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(root, ["plugin.wasm"]);
+        let plugin = fs::read(unpacked.join("rootfs/plugin.wasm")).unwrap();
+        assert!(plugin == fs::read(built().unwrap()).unwrap(), "plugin.wasm is not the module");
+    }
+    let elsewhere = skopeo().args(["--override-arch", "s390x", "inspect", &image]).output().unwrap();
+    assert!(!elsewhere.status.success(), "skopeo does not choose by platform");
 }
 
 #[test]
