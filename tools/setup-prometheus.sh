@@ -4,6 +4,7 @@
 # start a service.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source tools/debian.sh
 
 bin=target/tools/bin
 own=target/tools/prometheus
@@ -15,29 +16,12 @@ link() {
   ln -sfn "$1/promtool" $bin/promtool
 }
 
-from_debian() {
-  command -v apt-get >/dev/null || return 1
-  if ! apt-cache show prometheus >/dev/null 2>&1; then
-    local as_root=()
-    ((EUID == 0)) || as_root=(sudo -n)
-    "${as_root[@]}" apt-get update -q </dev/null >&2 || say "apt-get update failed; continuing with the existing package lists"
-  fi
-  say "fetching Debian's package"
-  rm -rf $own.download $own.part
-  mkdir -p $own.download
-  # apt checks the package against Debian's signatures.
-  (cd $own.download && apt-get download -q prometheus </dev/null >&2) || return 1
-  dpkg-deb --extract $own.download/prometheus_*.deb $own.part
-  rm -rf $own $own.download
-  mv $own.part $own
-}
-
 mkdir -p $bin
 ! works $bin || exit 0
 
 if found=$(command -v prometheus) && works "$(dirname "$found")"; then
   link "$(dirname "$found")"
-elif works $own/usr/bin || from_debian; then
+elif works $own/usr/bin || unpack_packages $own 0 prometheus; then
   link ../prometheus/usr/bin
 fi
 works $bin || {

@@ -3,6 +3,7 @@
 # PATH, or Debian's, which is only unpacked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source tools/debian.sh
 
 bin=target/tools/bin
 own=target/tools/valgrind
@@ -11,21 +12,7 @@ say() { echo "setup-valgrind: $*" >&2; }
 works() { [[ -x $1 ]] && "$1" --tool=callgrind --callgrind-out-file=/dev/null true >/dev/null 2>&1; }
 
 from_debian() {
-  command -v apt-get >/dev/null || return 1
-  if ! apt-cache show valgrind >/dev/null 2>&1; then
-    local as_root=()
-    ((EUID == 0)) || as_root=(sudo -n)
-    "${as_root[@]}" apt-get update -q </dev/null >&2 || say "apt-get update failed; continuing with the existing package lists"
-  fi
-  say "fetching Debian's package"
-  rm -rf $own.download $own.part
-  mkdir -p $own.download
-  (cd $own.download && apt-get download -q valgrind </dev/null >&2) || return 1
-  for package in $own.download/*.deb; do
-    dpkg-deb --extract "$package" $own.part
-  done
-  rm -rf $own $own.download
-  mv $own.part $own
+  unpack_packages $own 0 valgrind || return 1
   # Its tools are where it was unpacked. Debian's valgrind is a script that runs valgrind.bin.
   cat >$own/run <<'SCRIPT'
 #!/bin/sh
