@@ -94,8 +94,7 @@ async fn command(language: Language, folder: &Path, port: u16) -> Command {
             compile(javac.arg(source("java/Backend.java"))).await;
             let mut java = Command::new("java");
             java.args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}:{}", classes.display(), jars())]);
-            java.args(["example.Backend", "--spring.main.banner-mode=off", "--server.address=127.0.0.1"]);
-            java.arg(format!("--server.port={port}"));
+            java.args(["example.Backend", "--spring.main.banner-mode=off"]).arg(format!("--server.port={port}"));
             java
         }
     }
@@ -151,13 +150,26 @@ impl Program {
         Some(program)
     }
 
+    /// Whether it can be reached at that address of this machine.
+    pub(crate) async fn listens_at(&self, address: &str) -> bool {
+        TcpStream::connect((address, self.port)).await.is_ok()
+    }
+
     fn output(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("output")).unwrap()
     }
 
     /// How often it has handled the callback of that type and request id, by its own words.
     pub(crate) fn handled(&self, event: &str, req_id: &str) -> usize {
-        let line = format!("handled {event} {req_id}");
+        self.count(&format!("handled {event} {req_id}"))
+    }
+
+    /// How often it has refused it because it does not know the type, by its own words.
+    pub(crate) fn unknown(&self, event: &str, req_id: &str) -> usize {
+        self.count(&format!("unknown {event} {req_id}"))
+    }
+
+    fn count(&self, line: &str) -> usize {
         self.output().lines().filter(|said| *said == line).count()
     }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use testbed::edge::{Edge, PATH};
 use testbed::envoy::Bootstrap;
-use testbed::wecom::{Event, random_id};
+use testbed::wecom::{Event, Request, random_id};
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::page;
@@ -74,6 +75,8 @@ async fn serves(language: Language) {
     edge.send(&edge.account.seal(Event::unbind("sn-1001"))).await.unwrap();
 
     takes_every_sample(&edge, &program).await;
+    takes_nothing_else(&edge, &program).await;
+    decides_once_for_each_receive_id_and_key(&edge, &program).await;
     keeps_to_the_key_and_the_secret(&edge, &program).await;
     edge.end().await.unwrap();
     program.stop().await;
@@ -98,6 +101,61 @@ async fn takes_every_sample(edge: &Edge, program: &Program) {
             _ => assert_eq!((answer.status, answer.text().as_str()), (200, "success"), "{name}"),
         }
         assert_eq!(program.handled(name, &req_id), 1, "{name}");
+    }
+}
+
+/// What it does not know is neither taken nor stored, so that it can be delivered again.
+async fn takes_nothing_else(edge: &Edge, program: &Program) {
+    for kind in ["event", "command"] {
+        let unknown = Event::named(kind, "lend_device", "sn-1001");
+        for _ in 0..2 {
+            let answer = edge.send(&edge.account.seal(&unknown)).await.unwrap();
+            assert_eq!(answer.status, 503, "{kind}");
+        }
+        let req_id = unknown.req_id_text().unwrap();
+        assert_eq!((program.handled("lend_device", req_id), program.unknown("lend_device", req_id)), (0, 2), "{kind}");
+    }
+    let of_another = Event::of(EventType::VerifyDevice, "sn");
+    let generic = edge.account.clone().with_receive_id(PROVIDER);
+    let answer =
+        edge.client.send(&edge.envoy.url(&format!("{PATH}/generic")), &generic.seal(&of_another)).await.unwrap();
+    let said: Value = serde_json::from_str(&answer.decrypt(&generic).unwrap().text()).unwrap();
+    assert_eq!(said, json!({ "is_valid": false }));
+    assert_eq!(program.handled("verify_device", of_another.req_id_text().unwrap()), 1);
+}
+
+/// A call as the filter makes it, with that receive id and key.
+fn call(edge: &Edge, bind: &Event, receive_id: &str, key: &str) -> Request {
+    let request = edge.account.seal("").with_body(bind.to_json(receive_id));
+    let headers = [
+        ("authorization", SECRET),
+        ("x-wecom-event", "bind"),
+        ("x-wecom-receive-id", receive_id),
+        ("idempotency-key", key),
+    ];
+    headers.into_iter().fold(request, |request, (name, value)| request.with_header(name, value.as_bytes()))
+}
+
+/// Copies that come at once, as from several Envoys, which know nothing of each other's records.
+async fn decides_once_for_each_receive_id_and_key(edge: &Edge, program: &Program) {
+    let url = format!("http://127.0.0.1:{}/bind", program.port);
+    for round in 0..20 {
+        let key = format!("at-once-{round}");
+        let request = call(edge, &bind("sn-1002", "654321"), "first", &key);
+        let copies = (0..8).map(|_| {
+            let (client, url, request) = (edge.client.clone(), url.clone(), request.clone());
+            async move { client.send(&url, &request).await.unwrap() }
+        });
+        for answer in copies.collect::<JoinSet<_>>().join_all().await {
+            let said: Value = serde_json::from_str(&answer.text()).unwrap();
+            assert_eq!((answer.status, said), (200, json!({ "errcode": 0 })));
+        }
+        assert_eq!(program.handled("bind", &key), 1);
+        // To another receive id the same key is another request: the device is bound by now.
+        let other = edge.client.send(&url, &call(edge, &bind("sn-1002", "654321"), "second", &key)).await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&other.text()).unwrap(), json!({ "errcode": 2 }));
+        assert_eq!(program.handled("bind", &key), 2);
+        edge.send(&edge.account.seal(Event::unbind("sn-1002"))).await.unwrap();
     }
 }
 
@@ -127,6 +185,8 @@ async fn keeps_to_the_key_and_the_secret(edge: &Edge, program: &Program) {
         assert_eq!(edge.client.send(&url, &request).await.unwrap().status, 401);
     }
     assert_eq!(program.handled("bind", "stranger"), 0);
+    assert!(program.listens_at("127.0.0.1").await);
+    assert!(!program.listens_at("127.0.0.2").await, "other addresses of the machine are open, too");
 }
 
 #[tokio::test]

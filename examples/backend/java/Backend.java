@@ -1,8 +1,12 @@
 package example;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -11,8 +15,8 @@ import org.springframework.boot.SpringApplication;
 import org.springframework.boot.autoconfigure.SpringBootApplication;
 import org.springframework.http.MediaType;
 import org.springframework.http.ResponseEntity;
+import org.springframework.util.DigestUtils;
 import org.springframework.web.bind.annotation.PostMapping;
-import org.springframework.web.bind.annotation.RequestBody;
 import org.springframework.web.bind.annotation.RequestHeader;
 import org.springframework.web.bind.annotation.RestController;
 
@@ -20,12 +24,13 @@ import org.springframework.web.bind.annotation.RestController;
 @SpringBootApplication
 @RestController
 public class Backend {
+    private static final ObjectMapper JSON = new ObjectMapper();
     /** Serial number: the code that the user types. */
     private static final Map<String, String> CODES = Map.of("sn-1001", "123456", "sn-1002", "654321");
     /** In life, a table of the devices. */
     private final Set<String> bound = ConcurrentHashMap.newKeySet();
-    /** In life, a table whose unique key is the idempotency-key. */
-    private final Map<String, String> answers = new ConcurrentHashMap<>();
+    /** Only ever grows. In life, a table with a unique key on both ids, whose rows go after dedup.ttl_seconds. */
+    private final Map<List<String>, String> answers = new ConcurrentHashMap<>();
 
     private final String secret;
 
@@ -37,41 +42,54 @@ public class Backend {
     }
 
     public static void main(String[] arguments) {
-        SpringApplication.run(Backend.class, arguments);
+        SpringApplication backend = new SpringApplication(Backend.class);
+        backend.setDefaultProperties(Map.of(
+                // Or a private one: nobody but the filter may reach it.
+                "server.address", "127.0.0.1",
+                // Longer than Envoy keeps an idle connection, or it could send on one that ends.
+                "server.tomcat.keep-alive-timeout", "2h"));
+        backend.run(arguments);
     }
 
     @PostMapping({"/bind", "/events"})
     ResponseEntity<String> callback(
             @RequestHeader(name = "authorization", defaultValue = "") String authorization,
+            @RequestHeader(name = "x-wecom-event", defaultValue = "") String event,
+            @RequestHeader(name = "x-wecom-receive-id", defaultValue = "") String receiveId,
             @RequestHeader(name = "idempotency-key", defaultValue = "") String key,
-            @RequestBody JsonNode message) {
+            InputStream body) throws IOException {
         if (!MessageDigest.isEqual(bytes(authorization), bytes(secret))) {
             return ResponseEntity.status(401).body("{\"error\":\"not the filter\"}");
         }
-        // Of several requests with one key, the first decides.
-        String said = key.isEmpty() ? answer(message, key) : answers.computeIfAbsent(key, k -> answer(message, k));
+        JsonNode message = JSON.readTree(body);
+        // Of several requests with one key the first decides, and the others wait for it.
+        String said = key.isEmpty()
+                ? answer(event, message, key)
+                : answers.computeIfAbsent(List.of(receiveId, key), first -> answer(event, message, key));
+        if (said == null) {
+            return ResponseEntity.status(501).body("{\"error\":\"not a type that is known\"}");
+        }
         // An empty body counts as an answer only with its length.
         return ResponseEntity.ok().contentType(MediaType.APPLICATION_JSON).contentLength(bytes(said).length).body(said);
     }
 
-    /** What to answer to a callback; an empty text says that it was taken. */
-    private String answer(JsonNode message, String key) {
-        String device = message.path("base_info").path("device_sn").asText();
-        String type = message.at("/event/event_type").asText() + message.at("/command/command_type").asText();
-        System.out.println("handled " + type + " " + key);
-        switch (type) {
-            case "bind":
-                return "{\"errcode\":" + verdict(device, message.at("/event/verif_code").asText()) + "}";
-            case "verify_device":
-                return "{\"is_valid\":true,\"modelid\":\"2000000000000001\"}";
-            case "user_scan":
-                return "{\"online_status\":1}";
-            case "unbind":
+    /** What to answer to a callback: an empty text says that it was taken, null that its type is not known. */
+    private String answer(String event, JsonNode message, String key) {
+        String device = message.at("/base_info/device_sn").asText();
+        String said = switch (event) {
+            case "bind" -> "{\"errcode\":" + verdict(device, message.at("/event/verif_code").asText()) + "}";
+            case "verify_device" -> validity(message.at("/event/device_sn_md5").asText());
+            case "user_scan" -> "{\"online_status\":" + (CODES.containsKey(device) ? 1 : 2) + "}";
+            case "unbind" -> {
                 bound.remove(device);
-                return "";
-            default:
-                return "";
-        }
+                yield "";
+            }
+            case "contact_change", "model_ticket", "update_firmware", "fetch_device_status", "enter_page", "exit_page" -> "";
+            case "remote_open_door", "delete_bio_info", "printer_job_submit", "printer_job_trans", "printer_job_del" -> "";
+            default -> null;
+        };
+        System.out.println((said == null ? "unknown " : "handled ") + event + " " + key);
+        return said;
     }
 
     /** The verdict on a bind: https://developer.work.weixin.qq.com/document/path/95987 has the codes. */
@@ -83,6 +101,11 @@ public class Backend {
             return 6;
         }
         return bound.add(device) ? 0 : 2;
+    }
+
+    private static String validity(String md5) {
+        boolean isOurs = CODES.keySet().stream().anyMatch(sn -> DigestUtils.md5DigestAsHex(bytes(sn)).equalsIgnoreCase(md5));
+        return isOurs ? "{\"is_valid\":true,\"modelid\":\"2000000000000001\"}" : "{\"is_valid\":false}";
     }
 
     private static byte[] bytes(String text) {

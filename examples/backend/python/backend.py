@@ -1,71 +1,92 @@
 """A backend behind the filter, with nothing but Python: WECOM_BACKEND_SECRET=… python3 backend.py 8080"""
 
+import hashlib
 import hmac
 import json
+import logging
 import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRET = os.environ.get("WECOM_BACKEND_SECRET") or sys.exit("WECOM_BACKEND_SECRET is not set")
+LARGEST = 65_536  # bytes of a body, as in the filter's max_body_bytes
 CODES = {"sn-1001": "123456", "sn-1002": "654321"}  # serial number: the code that the user types
+MD5S = {hashlib.md5(device.encode()).hexdigest() for device in CODES}
 bound = set()  # in life, a table of the devices
-answers = {}  # in life, a table whose unique key is the idempotency-key
-lock = threading.Lock()
+answers = {}  # only ever grows; in life, a table with a unique key on both ids, whose rows go after dedup.ttl_seconds
+lock = threading.Lock()  # guards both
 
 
-def bind(device, event):
+def verdict(device, code):
     """The verdict on a bind: https://developer.work.weixin.qq.com/document/path/95987 has the codes."""
     if device not in CODES:
-        return {"errcode": 7}
-    if event["verif_code"] != CODES[device]:
-        return {"errcode": 6}
+        return 7
+    if code != CODES[device]:
+        return 6
     if device in bound:
-        return {"errcode": 2}
+        return 2
     bound.add(device)
-    return {"errcode": 0}
+    return 0
 
 
-def answer(message):
-    """What to answer to a callback; None says that it was taken."""
+def answer(event, message):
+    """What to answer to a callback: "" says that it was taken, None that its type is not known."""
     device = message["base_info"].get("device_sn", "")
-    event = message.get("event") or message["command"]
-    match event.get("event_type") or event["command_type"]:
+    match event:
         case "bind":
-            return bind(device, event)
+            return json.dumps({"errcode": verdict(device, message["event"]["verif_code"])})
+        case "verify_device":
+            is_ours = message["event"]["device_sn_md5"].lower() in MD5S
+            return json.dumps({"is_valid": True, "modelid": "2000000000000001"} if is_ours else {"is_valid": False})
+        case "user_scan":
+            return json.dumps({"online_status": 1 if device in CODES else 2})
         case "unbind":
             bound.discard(device)
-        case "verify_device":
-            return {"is_valid": True, "modelid": "2000000000000001"}
-        case "user_scan":
-            return {"online_status": 1}
+            return ""
+        case (
+            "contact_change" | "model_ticket" | "update_firmware" | "fetch_device_status" | "enter_page" | "exit_page"
+            | "remote_open_door" | "delete_bio_info" | "printer_job_submit" | "printer_job_trans" | "printer_job_del"
+        ):
+            return ""
     return None
+
+
+def answer_once(receive_id, key, event, message):
+    """The stored answer if there is one. Of several requests with one key the first decides, and the others wait."""
+    with lock:
+        said = answers.get((receive_id, key))
+        if said is None:
+            said = answer(event, message)
+            print("unknown" if said is None else "handled", event, key, flush=True)
+            if key and said is not None:
+                answers[receive_id, key] = said
+        return said
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        if not 0 <= length <= LARGEST:
+            self.close_connection = True
+            return self.reply(413, '{"error":"too large"}')
+        body = self.rfile.read(length)
         if not hmac.compare_digest(self.headers.get("authorization", "").encode(), SECRET.encode()):
-            self.reply(401, b'{"error":"not the filter"}')
-            return
-        key = self.headers.get("idempotency-key")
+            return self.reply(401, '{"error":"not the filter"}')
+        names = ("x-wecom-receive-id", "idempotency-key", "x-wecom-event")
         try:
-            with lock:  # of several requests with one key, the first decides
-                said = answers.get(key) if key else None
-                if said is None:
-                    decided = answer(json.loads(body))
-                    said = b"" if decided is None else json.dumps(decided).encode()
-                    if key:
-                        answers[key] = said
-                    print("handled", self.headers.get("x-wecom-event"), key, flush=True)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.reply(400, b'{"error":"not a callback"}')
-            return
-        self.reply(200, said)
+            said = answer_once(*(self.headers.get(name, "") for name in names), json.loads(body))
+        except Exception:
+            logging.exception("failed")
+            return self.reply(500, '{"error":"failed"}')
+        if said is None:
+            return self.reply(501, '{"error":"not a type that is known"}')
+        return self.reply(200, said)
 
-    def reply(self, status, body):
+    def reply(self, status, text):
+        body = text.encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))  # an empty body counts as an answer only with it
@@ -73,5 +94,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections at once; by default 5
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    # Or a private address: nobody but the filter may reach it.
+    Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
