@@ -1,6 +1,6 @@
 //! The three backends as programs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -32,8 +32,37 @@ pub(crate) struct Program {
     child: Child,
 }
 
-fn source(folder: &str) -> PathBuf {
-    repository().join("examples/backend").join(folder)
+/// Where a backend's source is.
+fn source(language: Language) -> PathBuf {
+    repository().join("examples/backend").join(match language {
+        Language::Python => "python",
+        Language::Go => "go",
+        Language::Java => "java",
+    })
+}
+
+/// A copy of that source in which every decision takes a while, as one does that asks a database.
+fn slow_source(language: Language, folder: &Path) -> PathBuf {
+    let (file, at, pause) = match language {
+        Language::Python => ("backend.py", "    match event:\n", "    __import__(\"time\").sleep(0.1)\n"),
+        Language::Go => ("main.go", "\tswitch event {\n", "\ttime.Sleep(100 * time.Millisecond)\n"),
+        Language::Java => (
+            "Backend.java",
+            "        String said = switch (event) {\n",
+            "        java.util.concurrent.locks.LockSupport.parkNanos(100_000_000);\n",
+        ),
+    };
+    let copy = folder.join("source");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(source(language)).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+    }
+    let text = fs::read_to_string(copy.join(file)).unwrap();
+    assert_eq!(text.matches(at).count(), 1, "{file} decides elsewhere");
+    fs::write(copy.join(file), text.replace(at, &format!("{pause}{at}"))).unwrap();
+    copy
 }
 
 fn jars() -> String {
@@ -71,18 +100,18 @@ async fn compile(compiler: &mut Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// How the backend is started, compiled into that folder if need be.
-async fn command(language: Language, folder: &Path, port: u16) -> Command {
+/// How the backend of that source is started, compiled into that folder if need be.
+async fn command(language: Language, source: &Path, folder: &Path, port: u16) -> Command {
     match language {
         Language::Python => {
             let mut python = Command::new("python3");
-            python.arg(source("python/backend.py")).arg(port.to_string());
+            python.arg(source.join("backend.py")).arg(port.to_string());
             python
         }
         Language::Go => {
             // Not `go run`, which leaves its program behind when it is killed.
             let program = folder.join("backend");
-            compile(Command::new("go").current_dir(source("go")).arg("build").arg("-o").arg(&program).arg(".")).await;
+            compile(Command::new("go").current_dir(source).arg("build").arg("-o").arg(&program).arg(".")).await;
             let mut go = Command::new(program);
             go.arg(port.to_string());
             go
@@ -91,7 +120,7 @@ async fn command(language: Language, folder: &Path, port: u16) -> Command {
             let classes = folder.join("classes");
             let mut javac = Command::new("javac");
             javac.args(["-Xlint:all,-processing", "-Werror", "-parameters", "-cp", &jars(), "-d"]).arg(&classes);
-            compile(javac.arg(source("java/Backend.java"))).await;
+            compile(javac.arg(source.join("Backend.java"))).await;
             let mut java = Command::new("java");
             java.args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}:{}", classes.display(), jars())]);
             java.args(["example.Backend", "--spring.main.banner-mode=off"]).arg(format!("--server.port={port}"));
@@ -117,7 +146,7 @@ pub(crate) async fn end_without_a_secret(language: Language) -> Option<ExitStatu
         return None;
     }
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());
-    let mut command = command(language, folder.path(), port).await;
+    let mut command = command(language, &source(language), folder.path(), port).await;
     command.env("WECOM_BACKEND_SECRET", "").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
     Some(tokio::time::timeout(PATIENCE, child.wait()).await.expect("it runs without a secret").unwrap())
@@ -129,9 +158,22 @@ impl Program {
         if !is_there(language).await {
             return None;
         }
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port().await.unwrap());
+        Some(Self::start_from(language, &source(language), tempfile::tempdir().unwrap()).await)
+    }
+
+    /// The same with decisions that take a while.
+    pub(crate) async fn start_slow(language: Language) -> Option<Self> {
+        if !is_there(language).await {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        Some(Self::start_from(language, &slow_source(language, folder.path()), folder).await)
+    }
+
+    async fn start_from(language: Language, source: &Path, folder: TempDir) -> Self {
+        let port = free_port().await.unwrap();
         let output = File::create(folder.path().join("output")).unwrap();
-        let child = command(language, folder.path(), port)
+        let child = command(language, source, folder.path(), port)
             .await
             .env("WECOM_BACKEND_SECRET", SECRET)
             .stdin(Stdio::null())
@@ -147,7 +189,7 @@ impl Program {
             assert!(!has_ended && begun.elapsed() < PATIENCE, "{language:?} does not listen: {}", program.output());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Some(program)
+        program
     }
 
     /// Whether it can be reached at that address of this machine.
@@ -156,7 +198,7 @@ impl Program {
     }
 
     fn output(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("output")).unwrap()
+        fs::read_to_string(self.folder.path().join("output")).unwrap()
     }
 
     /// How often it has handled the callback of that type and request id, by its own words.
