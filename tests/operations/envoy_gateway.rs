@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use serde_json_path::JsonPath;
 use testbed::envoy::Bootstrap;
 
-use crate::kubernetes::{self, Gateway, HOST, resource};
+use crate::kubernetes::{self, Gateway, HOST, apply, resource};
 use crate::schemas::{self, CustomResources};
 
+const FOLDER: &str = "deploy/envoy-gateway";
 const FILES: [&str; 2] = ["deploy/envoy-gateway/gateway.yaml", "deploy/envoy-gateway/callbacks.yaml"];
 const CLUSTERS: [&str; 2] = ["decision", "backend"];
 /// How Envoy Gateway names listener, filter chain and route configuration.
@@ -112,8 +113,12 @@ impl Xds {
 
     /// With the patches of the EnvoyPatchPolicy.
     fn patched() -> Self {
+        Self::patched_by(&resource(&FILES, "EnvoyPatchPolicy"))
+    }
+
+    fn patched_by(policy: &Value) -> Self {
         let mut xds = Self::generated();
-        for patch in resource(&FILES, "EnvoyPatchPolicy")["spec"]["jsonPatches"].as_array().unwrap() {
+        for patch in policy["spec"]["jsonPatches"].as_array().unwrap() {
             xds.patch(patch);
         }
         xds
@@ -144,6 +149,10 @@ impl Xds {
         &self.listener["filter_chains"][0]["filters"][0]["typed_config"]
     }
 
+    fn plugin(&self) -> &Value {
+        &self.manager()["http_filters"][0]["typed_config"]["config"]
+    }
+
     /// The bootstrap of Envoy Gateway with that of the EnvoyProxy, and everything else in it.
     fn bootstrap(mut self) -> Bootstrap {
         self.listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"] = self.routes;
@@ -159,18 +168,14 @@ impl Xds {
     }
 }
 
-/// Applies a JSON patch.
-fn apply(target: &mut Value, patch: &Value) {
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).unwrap();
-    json_patch::patch(target, &patch).unwrap();
-}
-
 #[test]
 fn the_manifests_are_as_the_published_schemas_say() {
     if schemas::are_missing() {
         return;
     }
-    kubernetes::check_against_schemas(&FILES, &[]);
+    for resources in [kubernetes::resources(&FILES), kubernetes::kustomized(FOLDER)] {
+        kubernetes::check_against_schemas(&resources, &[]);
+    }
 }
 
 #[test]
@@ -219,14 +224,17 @@ fn the_patches_say_what_envoy_yaml_says() {
 
 #[test]
 fn the_proxys_pod_has_the_module_and_the_secrets() {
+    for (resources, replicas) in [(kubernetes::resources(&FILES), 1), (kubernetes::kustomized(FOLDER), 2)] {
+        let proxy = kubernetes::only(&resources, "EnvoyProxy");
+        let deployment = &proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"];
+        assert_eq!(deployment["replicas"], replicas);
+        let (container, volumes) = (&deployment["container"], &deployment["pod"]["volumes"]);
+        let xds = Xds::patched_by(kubernetes::only(&resources, "EnvoyPatchPolicy"));
+        kubernetes::check_container(container, volumes, xds.plugin());
+        let modules = ["github.com/envoyproxy/gateway", "sigs.k8s.io/gateway-api"];
+        kubernetes::check_page("envoy-gateway.md", container, volumes, &modules);
+    }
     let proxy = resource(&FILES, "EnvoyProxy");
-    let deployment = &proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"];
-    let xds = Xds::patched();
-    let plugin = &xds.manager()["http_filters"][0]["typed_config"]["config"];
-    let (container, volumes) = (&deployment["container"], &deployment["pod"]["volumes"]);
-    kubernetes::check_container(container, volumes, plugin);
-    let modules = ["github.com/envoyproxy/gateway", "sigs.k8s.io/gateway-api"];
-    kubernetes::check_page("envoy-gateway.md", container, volumes, &modules);
     let gateway = resource(&FILES, "Gateway");
     assert_eq!(gateway["spec"]["infrastructure"]["parametersRef"]["name"], proxy["metadata"]["name"]);
     let listener = &gateway["spec"]["listeners"][0];
@@ -248,6 +256,25 @@ fn the_proxys_pod_has_the_module_and_the_secrets() {
 #[tokio::test]
 async fn callbacks_are_served_by_an_envoy_that_envoy_gateway_configures() {
     Gateway::start(Xds::patched().bootstrap(), CLUSTERS).await.serves_callbacks().await;
+}
+
+#[test]
+fn several_proxies_have_the_record_of_replicas() {
+    let resources = kubernetes::kustomized(FOLDER);
+    let xds = Xds::patched_by(kubernetes::only(&resources, "EnvoyPatchPolicy"));
+    kubernetes::check_record(xds.plugin(), xds.clusters.iter().find(|cluster| cluster["name"] == "record").unwrap());
+}
+
+#[tokio::test]
+async fn several_proxies_decide_a_callback_once() {
+    let (plain, shared) = (resource(&FILES, "EnvoyPatchPolicy"), kubernetes::kustomized(FOLDER));
+    let of = |is_shared| if is_shared { kubernetes::only(&shared, "EnvoyPatchPolicy") } else { &plain };
+    kubernetes::shares_its_record(|is_shared| Xds::patched_by(of(is_shared)).bootstrap(), CLUSTERS).await;
+}
+
+#[tokio::test]
+async fn token_and_key_are_changed_as_the_page_says() {
+    kubernetes::changes_its_credentials(|| Xds::patched().bootstrap(), CLUSTERS).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use testbed::wecom::Event;
 use crate::kubernetes::{self, Gateway, HOST, resource};
 use crate::schemas::{self, CustomResources};
 
+const FOLDER: &str = "deploy/istio";
 const FILES: [&str; 2] = ["deploy/istio/gateway.yaml", "deploy/istio/callbacks.yaml"];
 const CLUSTERS: [&str; 2] =
     ["outbound|9000||decision.wecom.svc.cluster.local", "outbound|9001||backend.wecom.svc.cluster.local"];
@@ -72,7 +73,8 @@ fn merge(into: &mut Value, from: &Value) {
 
 /// Applies an EnvoyFilter to the filter chains of a listener.
 fn apply(filter: &Value, chains: &mut [Value]) {
-    for patch in filter["spec"]["configPatches"].as_array().unwrap() {
+    let patches = filter["spec"]["configPatches"].as_array().unwrap().iter();
+    for patch in patches.filter(|patch| patch["applyTo"] != "CLUSTER") {
         assert_eq!(patch["match"]["context"], "GATEWAY");
         let (change, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
         let sni = &patch["match"]["listener"]["filterChain"]["sni"];
@@ -98,6 +100,17 @@ fn apply(filter: &Value, chains: &mut [Value]) {
     }
 }
 
+/// The clusters that an EnvoyFilter adds.
+fn added_clusters(filter: &Value) -> Vec<Value> {
+    let patches = filter["spec"]["configPatches"].as_array().unwrap().iter();
+    let of_clusters = patches.filter(|patch| patch["applyTo"] == "CLUSTER");
+    let added = of_clusters.map(|patch| {
+        assert_eq!((&patch["match"], &patch["patch"]["operation"]), (&json!({ "context": "GATEWAY" }), &json!("ADD")));
+        patch["patch"]["value"].clone()
+    });
+    added.collect()
+}
+
 /// The listener's two chains: the callback's, and one of another host.
 fn chains(filter: Option<&Value>) -> Vec<Value> {
     let elsewhere = json!([{ "match": { "prefix": "/" }, "route": { "cluster": CLUSTERS[1] } }]);
@@ -112,6 +125,7 @@ fn chains(filter: Option<&Value>) -> Vec<Value> {
 fn bootstrap(filter: Option<&Value>) -> Bootstrap {
     let mut chain = chains(filter).remove(0);
     chain.as_object_mut().unwrap().remove("filter_chain_match");
+    let clusters = filter.map(added_clusters).unwrap_or_default();
     let config = json!({
         "stats_config": {
             "use_all_default_tags": false,
@@ -121,7 +135,7 @@ fn bootstrap(filter: Option<&Value>) -> Bootstrap {
                 { "prefix": "wasm" }, { "prefix": "component" }, { "prefix": "istio" }
             ] } }
         },
-        "static_resources": { "listeners": [{ "name": "0.0.0.0_8443", "filter_chains": [chain] }], "clusters": [] }
+        "static_resources": { "listeners": [{ "name": "0.0.0.0_8443", "filter_chains": [chain] }], "clusters": clusters }
     });
     let added = resource(&FILES, "ConfigMap")["data"]["custom_bootstrap.json"].as_str().unwrap().to_owned();
     let bootstrap = Bootstrap::from_yaml(&config.to_string()).unwrap().argument("--config-yaml").argument(&added);
@@ -134,19 +148,20 @@ fn the_manifests_are_as_the_published_schemas_say() {
         return;
     }
     let native = ["ConfigMap", "Deployment", "Service", "ServiceAccount", "Role", "RoleBinding"];
-    kubernetes::check_against_schemas(&FILES, &native);
-    // The schemas of pods are in that of Envoy Gateway's proxies.
-    let deployment = resource(&FILES, "Deployment");
-    let pod = &deployment["spec"]["template"]["spec"];
-    let within = "/properties/spec/properties/provider/properties/kubernetes/properties/envoyDeployment/properties";
-    for (part, value) in [
-        ("container/properties/env", &pod["containers"][0]["env"]),
-        ("container/properties/volumeMounts", &pod["containers"][0]["volumeMounts"]),
-        ("pod/properties/volumes", &pod["volumes"]),
-    ] {
-        let pointer = format!("{within}/{part}");
-        let wrong = CustomResources::read().part("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", &pointer, value);
-        assert_eq!(wrong, Vec::<String>::new(), "{part}");
+    for resources in [kubernetes::resources(&FILES), kubernetes::kustomized(FOLDER)] {
+        kubernetes::check_against_schemas(&resources, &native);
+        // The schemas of pods are in that of Envoy Gateway's proxies.
+        let pod = &kubernetes::only(&resources, "Deployment")["spec"]["template"]["spec"];
+        let within = "/properties/spec/properties/provider/properties/kubernetes/properties/envoyDeployment/properties";
+        for (part, value) in [
+            ("container/properties/env", &pod["containers"][0]["env"]),
+            ("container/properties/volumeMounts", &pod["containers"][0]["volumeMounts"]),
+            ("pod/properties/volumes", &pod["volumes"]),
+        ] {
+            let pointer = format!("{within}/{part}");
+            let wrong = CustomResources::read().part("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", &pointer, value);
+            assert_eq!(wrong, Vec::<String>::new(), "{part}");
+        }
     }
 }
 
@@ -203,15 +218,23 @@ fn the_envoy_filter_says_what_envoy_yaml_says() {
     assert_eq!(added, json!({ "stats_config": kubernetes::stats_config_of_envoy_yaml() }));
 }
 
+/// The filter in the callback's chain.
+fn plugin(filter: &Value) -> Value {
+    chains(Some(filter))[0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["config"].clone()
+}
+
 #[test]
 fn the_gateways_pod_has_the_module_and_the_secrets() {
+    for (resources, replicas) in [(kubernetes::resources(&FILES), 1), (kubernetes::kustomized(FOLDER), 2)] {
+        let deployment = kubernetes::only(&resources, "Deployment");
+        assert_eq!(deployment["spec"]["replicas"], replicas);
+        let pod = &deployment["spec"]["template"]["spec"];
+        let (container, volumes) = (&pod["containers"][0], &pod["volumes"]);
+        kubernetes::check_container(container, volumes, &plugin(kubernetes::only(&resources, "EnvoyFilter")));
+        kubernetes::check_page("istio.md", container, volumes, &["istio.io/api"]);
+    }
     let deployment = resource(&FILES, "Deployment");
     let template = &deployment["spec"]["template"];
-    let filter = resource(&FILES, "EnvoyFilter");
-    let plugin = &chains(Some(&filter))[0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["config"];
-    let (container, volumes) = (&template["spec"]["containers"][0], &template["spec"]["volumes"]);
-    kubernetes::check_container(container, volumes, plugin);
-    kubernetes::check_page("istio.md", container, volumes, &["istio.io/api"]);
     assert_eq!(
         template["metadata"]["annotations"]["sidecar.istio.io/bootstrapOverride"],
         resource(&FILES, "ConfigMap")["metadata"]["name"]
@@ -230,6 +253,26 @@ fn the_gateways_pod_has_the_module_and_the_secrets() {
 async fn callbacks_are_served_by_an_envoy_that_istio_configures() {
     let filter = resource(&FILES, "EnvoyFilter");
     Gateway::start(bootstrap(Some(&filter)), CLUSTERS).await.serves_callbacks().await;
+}
+
+#[test]
+fn several_pods_have_the_record_of_replicas() {
+    let resources = kubernetes::kustomized(FOLDER);
+    let filter = kubernetes::only(&resources, "EnvoyFilter");
+    kubernetes::check_record(&plugin(filter), &added_clusters(filter)[0]);
+}
+
+#[tokio::test]
+async fn several_pods_decide_a_callback_once() {
+    let (plain, shared) = (resource(&FILES, "EnvoyFilter"), kubernetes::kustomized(FOLDER));
+    let of = |is_shared| if is_shared { kubernetes::only(&shared, "EnvoyFilter") } else { &plain };
+    kubernetes::shares_its_record(|is_shared| bootstrap(Some(of(is_shared))), CLUSTERS).await;
+}
+
+#[tokio::test]
+async fn token_and_key_are_changed_as_the_page_says() {
+    let filter = resource(&FILES, "EnvoyFilter");
+    kubernetes::changes_its_credentials(|| bootstrap(Some(&filter)), CLUSTERS).await;
 }
 
 #[tokio::test]
