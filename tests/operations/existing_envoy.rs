@@ -285,6 +285,38 @@ async fn an_http2_upstream_approves_with_an_empty_answer_only_if_that_says_how_l
     edge.end().await.unwrap();
 }
 
+/// Who closes first never closes while the other one sends.
+#[test]
+fn nginx_closes_idle_connections_before_envoy_does() {
+    let page = page();
+    let (_, rest) = page.split_once("    keepalive_timeout ").unwrap();
+    let nginx: u32 = rest.split_once("s;").unwrap().0.parse().unwrap();
+    let example = Bootstrap::example().unwrap();
+    let manager = &example.config()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    let manager = &manager["typed_config"];
+    let envoy = manager["common_http_protocol_options"]["idle_timeout"].as_str().unwrap();
+    assert!(nginx < envoy.strip_suffix('s').unwrap().parse().unwrap(), "{nginx} {envoy}");
+    assert!(page.contains(&format!("less than Envoy's idle_timeout, {envoy}")));
+}
+
+#[tokio::test]
+async fn envoy_closes_idle_connections_to_upstreams_as_the_page_says() {
+    let snippet = snippet("typed_extension_protocol_options");
+    let edge = Edge::start_with(|bootstrap| {
+        bootstrap.edit_cluster("decision", |cluster| {
+            cluster["typed_extension_protocol_options"] = snippet["typed_extension_protocol_options"].clone();
+        })
+    });
+    let edge = edge.await.unwrap();
+    let closed = async || edge.envoy.stat("cluster.decision.upstream_cx_idle_timeout").await;
+    for count in 1..3 {
+        let answer = edge.send(&edge.account.seal(Event::bind("sn-here"))).await.unwrap();
+        assert_eq!(answer.decrypt(&edge.account).unwrap().errcode(), Some(0));
+        until("Envoy closed the connection", async || closed().await >= Some(count)).await.unwrap();
+    }
+    edge.end().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_page_has_the_number_of_series_that_an_endpoint_makes() {
     let edge = Edge::start_with(|bootstrap| bootstrap.edit(|config| config["stats_flush_interval"] = json!("0.1s")));

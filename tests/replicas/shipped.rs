@@ -89,3 +89,19 @@ fn the_compose_file_starts_what_the_configurations_speak_of() {
     });
     assert_eq!(backend["command"], json!(["python3", "/backend.py", ports[0], ports[1]]));
 }
+
+/// Who closes first never closes while the other one sends.
+#[test]
+fn the_load_balancer_closes_idle_connections_before_the_replicas_do() {
+    let seconds = |value: Option<&Value>| -> u32 {
+        value.and_then(Value::as_str).and_then(|text| text.strip_suffix('s')).unwrap().parse().unwrap()
+    };
+    let balancer = yaml("deploy/replicas/load_balancer.yaml");
+    let options = "typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let idle = "common_http_protocol_options/idle_timeout";
+    let front = seconds(balancer.pointer(&format!("/static_resources/clusters/0/{options}/{idle}")));
+    let replica = yaml("deploy/replicas/envoy.yaml");
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let back = seconds(replica.pointer(&format!("{manager}/{idle}")));
+    assert!(front < back, "{front} s and {back} s");
+}
