@@ -35,6 +35,14 @@ fn the_compose_files_are_as_the_specification_says() {
     }
 }
 
+/// Compose reads the text of a configuration in the file itself from 2.23.1 on.
+#[test]
+fn the_page_of_replicas_says_which_compose_its_file_needs() {
+    let configs = yaml("deploy/replicas/compose.yaml")["configs"].as_object().cloned().unwrap_or_default();
+    let has_a_text = configs.values().any(|config| config.get("content").is_some());
+    assert_eq!(text("docs/replicas.md").contains("needs Docker Compose 2.23.1 or later"), has_a_text);
+}
+
 #[test]
 fn the_configuration_says_what_envoy_yaml_says_but_for_what_its_head_names() {
     const LISTENER: &str = "/static_resources/listeners/0";

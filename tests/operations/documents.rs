@@ -125,7 +125,12 @@ fn every_alert_of_the_pages_and_every_link_is_there() {
         }
     }
     // Conversely: the pages that alerts and dashboard link to.
-    for file in ["deploy/prometheus/alerts.yml", "deploy/grafana/wecom-callbacks.json"] {
+    for file in [
+        "deploy/prometheus/alerts.yml",
+        "deploy/prometheus/alerts_redis.yml",
+        "deploy/grafana/wecom-callbacks.json",
+        "deploy/grafana/wecom-record.json",
+    ] {
         let text = fs::read_to_string(repository().join(file)).unwrap();
         for target in text.split("docs/").filter_map(|rest| Some(rest.split_once(".md")?.0)) {
             let is_text = target.contains(char::is_whitespace);

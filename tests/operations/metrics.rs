@@ -414,7 +414,7 @@ fn every_alert_is_seen_to_fire_and_to_stay_silent_on_a_good_day() {
 
 #[test]
 fn every_alert_says_what_it_means_and_leads_to_a_page() {
-    for rule in alerts() {
+    for rule in rule_files().iter().flat_map(|file| alerts_of(file)) {
         let name = text(&rule, "alert");
         let annotations: BTreeSet<_> = rule["annotations"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(annotations, BTreeSet::from(["summary", "description", "runbook_url"]), "{name}");
@@ -423,6 +423,7 @@ fn every_alert_says_what_it_means_and_leads_to_a_page() {
 
         let url = text(&rule["annotations"], "runbook_url");
         let (page, anchor) = url.split_once('#').unwrap_or_else(|| panic!("{name}: {url} has no anchor"));
+        assert_eq!(page, "docs/alerts.md", "{name}");
         let headings = headings(&fs::read_to_string(repository().join(page)).unwrap());
         assert!(headings.iter().any(|heading| heading == anchor), "{name}: {page} has no heading for #{anchor}");
         assert_eq!(anchor, name.to_lowercase(), "{name} leads to the page of another alert");
@@ -457,20 +458,37 @@ fn the_alerts_know_of_every_outcome() {
     }
 }
 
-/// All rules, those that record something included.
+/// The files with rules, whatever they are about.
+fn rule_files() -> Vec<String> {
+    let files = fs::read_dir(repository().join("deploy/prometheus")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<_> = names.filter(|name| !name.ends_with("_test.yml")).collect();
+    assert!(names.len() >= 2, "{names:?}");
+    names
+}
+
+/// All rules of a file, those that record something included.
+fn rules_of(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(repository().join("deploy/prometheus").join(file)).unwrap();
+    let rules: Value = serde_saphyr::from_str(&text).unwrap();
+    list(&rules["groups"][0], "rules")
+}
+
+fn alerts_of(file: &str) -> Vec<Value> {
+    rules_of(file).into_iter().filter(|rule| rule["alert"].is_string()).collect()
+}
+
 fn rules() -> Vec<Value> {
-    let text = fs::read_to_string(repository().join("deploy/prometheus/alerts.yml")).unwrap();
-    let alerts: Value = serde_saphyr::from_str(&text).unwrap();
-    list(&alerts["groups"][0], "rules")
+    rules_of("alerts.yml")
 }
 
 fn alerts() -> Vec<Value> {
-    rules().into_iter().filter(|rule| rule["alert"].is_string()).collect()
+    alerts_of("alerts.yml")
 }
 
-/// Every alert's name.
+/// Every alert's name, of all files.
 pub(crate) fn names_of_the_alerts() -> BTreeSet<String> {
-    alerts().iter().map(|rule| text(rule, "alert")).collect()
+    rule_files().iter().flat_map(|file| alerts_of(file)).map(|rule| text(&rule, "alert")).collect()
 }
 
 /// The metrics that the rules read, without what they record themselves.
