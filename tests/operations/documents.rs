@@ -71,7 +71,7 @@ fn the_page_of_upgrades_names_the_layout_of_the_records() {
 }
 
 #[test]
-fn the_page_of_mirrors_has_the_images_and_the_envoy_that_are_used() {
+fn the_page_of_mirrors_has_the_images_the_envoy_and_the_musl_that_are_used() {
     let page = page("mirrors.md");
     let mut images = BTreeSet::new();
     for file in ["deploy/compose/compose.yaml", "deploy/replicas/compose.yaml"] {
@@ -85,6 +85,11 @@ fn the_page_of_mirrors_has_the_images_and_the_envoy_that_are_used() {
     let (list, _) = list.split_once("; do\n").unwrap();
     let named: BTreeSet<_> = list.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect();
     assert_eq!(named, images);
+
+    let build = fs::read_to_string(repository().join("tools/build-cli.sh")).unwrap();
+    let word_after = |text: &str| build.split_once(text).unwrap().1.split(['\n', ')']).next().unwrap().to_owned();
+    assert!(page.contains(&format!("rustup target add {}\n", word_after("\nmusl="))));
+    assert!(page.contains(&format!("apt-get install {}\n", word_after("(install_missing "))));
 
     let setup = fs::read_to_string(repository().join("tools/setup-envoy.sh")).unwrap();
     let pinned = setup.split_once("PINNED = {\"").unwrap().1.split_once('"').unwrap().0;
