@@ -106,7 +106,7 @@ fn parts(page: &str) -> Vec<Part> {
 
 /// A block of code as it is run: without comments, where its language has them.
 fn without_comments(language: &str, code: &str) -> Vec<String> {
-    let has_comments = ["sh", "yaml", "toml"].contains(&language.trim_start().trim_start_matches('`'));
+    let has_comments = ["sh", "yaml", "toml", "nginx"].contains(&language.trim_start().trim_start_matches('`'));
     let line = |line: &str| match line.find('#') {
         Some(0) if has_comments => String::new(),
         Some(_) if has_comments => line.split(" #").next().unwrap().trim_end().to_owned(),
