@@ -13,6 +13,7 @@
 //! | [`manager`] | the connection manager that the filter stands in |
 //! | [`routes`], [`route_match`] | the callback's route |
 //! | [`clusters`] | the clusters that are called |
+//! | [`decision`] | who else reaches the decision endpoint |
 //! | [`strip`] | the headers that only the filter may send |
 //! | [`labels`] | the metrics' labels |
 //! | [`mod@run`] | all of it in order |
@@ -20,6 +21,7 @@
 
 mod capabilities;
 mod clusters;
+mod decision;
 mod environment;
 mod files;
 mod filter;

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 use wecom_callback_filter::config::limits::MAX_BODY_BYTES_DEFAULT;
-use wecom_callback_filter::config::{Config, ConfigError};
+use wecom_callback_filter::config::{self, Config, ConfigError};
 use wecom_callback_filter::wecom::callback::EventType;
 
 use crate::check::environment::Environment;
@@ -31,6 +31,17 @@ pub(crate) struct Endpoint {
     pub(crate) credentials: usize,
     /// The clusters that are called, by the field that names them.
     pub(crate) clusters: Vec<(String, String)>,
+    /// Who decides about binds, unless that was wrong.
+    pub(crate) decision: Option<Decision>,
+}
+
+/// What the checks of Envoy's part need to know of a decision endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) cluster: String,
+    pub(crate) path: String,
+    /// Whether the filter sends headers by which it can be known.
+    pub(crate) has_headers: bool,
 }
 
 /// Checks a plugin configuration, whose fields stand below `place`.
@@ -108,15 +119,32 @@ impl Plugin {
                     clusters.push((at, cluster.to_owned()));
                 }
             }
+            let decision = self.decision(&field, endpoint);
             Endpoint {
                 field,
                 name: endpoint.name().to_owned(),
                 path: endpoint.path().to_owned(),
                 credentials: endpoint.credentials().len(),
                 clusters,
+                decision,
             }
         });
         endpoints.filter(|endpoint| self.is_given(&format!("{}.path", endpoint.field))).collect()
+    }
+
+    fn decision(&self, endpoint: &str, config: &config::Endpoint) -> Option<Decision> {
+        let is_given = |field: &str| self.is_given(&format!("{endpoint}.decision.{field}"));
+        let upstream = config.upstream(EventType::Bind);
+        // One whose value is wrong, or not set here, is there all the same.
+        let repaired = format!("{endpoint}.decision.headers");
+        let has_headers =
+            !upstream.headers().is_empty() || self.repaired.iter().any(|field| field.starts_with(&repaired));
+        let path = upstream.path().split('?').next().unwrap_or_default().to_owned();
+        (is_given("cluster") && is_given("path")).then(|| Decision {
+            cluster: upstream.cluster().to_owned(),
+            path,
+            has_headers,
+        })
     }
 
     /// Whether a field, and all that it stands in, are as they were written.

@@ -100,7 +100,7 @@ fn check_host<'a>(host: &Node<'a>, endpoint: &Endpoint, found: &mut Findings) ->
 }
 
 /// The routes that a request for a path can take, up to the first that it can't get past.
-fn ways<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
+pub(crate) fn ways<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
     let mut ways = Vec::new();
     for route in host.items("routes") {
         let catches = route.get("match").map_or(Catches::Unknown, |route_match| catches(&route_match, path));
@@ -114,8 +114,27 @@ fn ways<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
     ways
 }
 
+/// Where a route sends requests: the cluster, unless the request itself names it, and what says so.
+pub(crate) fn targets<'a>(around: [&Node<'a>; 3]) -> Vec<(Option<&'a str>, Node<'a>)> {
+    let [route, host, routes] = around;
+    let Some(action) = route.get("route") else { return Vec::new() };
+    let mut targets = action.items("weighted_clusters.clusters");
+    for mirroring in [&action, host, routes] {
+        targets.extend(mirroring.items("request_mirror_policies"));
+    }
+    let mut targets: Vec<_> = targets.into_iter().filter_map(|target| Some((cluster(&target)?, target))).collect();
+    targets.extend(cluster(&action).map(|cluster| (cluster, route.clone())));
+    targets
+}
+
+/// `Some(None)`: a cluster that the request names.
+fn cluster<'a>(target: &Node<'a>) -> Option<Option<&'a str>> {
+    let name = target.text("cluster").or_else(|| target.text("name"));
+    name.map(Some).or_else(|| target.get("cluster_header").map(|_| None))
+}
+
 /// The same path as a careless backend may read it.
-fn variants(path: &str) -> Vec<String> {
+pub(crate) fn variants(path: &str) -> Vec<String> {
     let slash = match path.strip_suffix('/') {
         None => format!("{path}/"),
         Some("") => path.to_owned(),

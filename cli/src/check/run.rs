@@ -10,7 +10,7 @@ use crate::check::finding::Findings;
 use crate::check::output::Report;
 use crate::check::plugin::{self, Endpoint, Plugin};
 use crate::check::survey::{Filter, Position, Survey};
-use crate::check::{Options, clusters, filter, labels, manager, routes, strip};
+use crate::check::{Options, clusters, decision, filter, labels, manager, routes, strip};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -101,6 +101,7 @@ impl Run<'_> {
             clusters::check_record(&around.root, cluster, &filter.root.place, found);
         }
         strip::check(&around.root, survey, &endpoints, found);
+        decision::check(&around.root, survey, &endpoints, &filter.root.place, found);
         labels::check(&around.root, plugin.record_cluster().is_some(), found);
 
         let file = around.root.place.file;

@@ -23,7 +23,7 @@ pub(crate) fn check(envoy: &Node<'_>, survey: &Survey<'_>, endpoints: &[Endpoint
         let Some(routes) = routes::of(manager, survey) else { continue };
         for host in routes.items("virtual_hosts") {
             for route in host.items("routes") {
-                for (cluster, target) in targets([&route, &host, &routes]) {
+                for (cluster, target) in routes::targets([&route, &host, &routes]) {
                     let reached = called.iter().find(|(_, name)| cluster.is_none_or(|cluster| cluster == name));
                     if let Some((field, _)) = reached
                         && !is_stripped(manager, [&target, &route, &host, &routes])
@@ -38,25 +38,6 @@ pub(crate) fn check(envoy: &Node<'_>, survey: &Survey<'_>, endpoints: &[Endpoint
             }
         }
     }
-}
-
-/// Where a route sends requests: the cluster, unless the request itself names it, and what says so.
-fn targets<'a>(around: [&Node<'a>; 3]) -> Vec<(Option<&'a str>, Node<'a>)> {
-    let [route, host, routes] = around;
-    let Some(action) = route.get("route") else { return Vec::new() };
-    let mut targets = action.items("weighted_clusters.clusters");
-    for mirroring in [&action, host, routes] {
-        targets.extend(mirroring.items("request_mirror_policies"));
-    }
-    let mut targets: Vec<_> = targets.into_iter().filter_map(|target| Some((cluster(&target)?, target))).collect();
-    targets.extend(cluster(&action).map(|cluster| (cluster, route.clone())));
-    targets
-}
-
-/// `Some(None)`: a cluster that the request names.
-fn cluster<'a>(target: &Node<'a>) -> Option<Option<&'a str>> {
-    let name = target.text("cluster").or_else(|| target.text("name"));
-    name.map(Some).or_else(|| target.get("cluster_header").map(|_| None))
 }
 
 /// Whether every one of the headers is taken off on the way.

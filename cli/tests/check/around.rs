@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, MANAGER, Value, assert_accepted, assert_refused, assert_warned, filter_in_chain, good};
+use super::{
+    Bootstrap, MANAGER, Value, assert_accepted, assert_all_warned, assert_refused, assert_warned, filter_in_chain, good,
+};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -292,10 +294,15 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
         { "name": "backend", "weight": 1, "request_headers_to_remove": names }
     ] } });
     let target = format!("{at}.route.weighted_clusters.clusters[1]: leads to endpoints[0].decision.cluster");
-    assert_warned(&set(weighted), &target);
+    // The same route leads strangers to the decision endpoint: a warning of its own.
+    let headers = "endpoints[0].decision.headers: is not set";
+    let stranger = format!("{at}.route.weighted_clusters.clusters[1]: leads strangers to");
+    assert_all_warned(&set(weighted), &[&target, &stranger, headers]);
     let mirrored = json!({ "cluster": "other", "request_mirror_policies": [{ "cluster": "backend" }] });
     assert_warned(&set(mirrored), &format!("{at}.route.request_mirror_policies[0]: leads to"));
-    assert_warned(&set(json!({ "cluster_header": "x-to" })), &format!("{at}: can lead to"));
+    let named = set(json!({ "cluster_header": "x-to" }));
+    let lines = [&format!("{at}: can lead to endpoints[0]"), &format!("{at}: can lead strangers to")];
+    assert_all_warned(&named, &[lines[0], lines[1], headers]);
     assert_accepted(&set(json!({ "cluster": "other" })));
 
     // Another listener of the same Envoy leads there too.

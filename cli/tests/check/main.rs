@@ -10,6 +10,7 @@
 )]
 
 mod around;
+mod decision;
 mod filter;
 mod inputs;
 mod plugin;
@@ -119,8 +120,15 @@ fn assert_refused(bootstrap: &Bootstrap, lines: &[&str]) {
 /// it if it is told to be strict.
 #[track_caller]
 fn assert_warned(bootstrap: &Bootstrap, warning: &str) {
+    assert_all_warned(bootstrap, &[warning]);
+}
+
+/// The same with several warnings.
+#[track_caller]
+fn assert_all_warned(bootstrap: &Bootstrap, warnings: &[&str]) {
     let said = about(bootstrap, &[]);
-    assert_lines(&said, &[&format!("warning: {warning}")]);
+    let lines: Vec<_> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    assert_lines(&said, &lines.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(said.code == 0 && said.out.contains(": ok: "), "{said:?}");
     let strict = about(bootstrap, &["--strict"]);
     assert_eq!((strict.code, strict.out.as_str(), strict.err), (1, "", said.err));

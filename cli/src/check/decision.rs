@@ -1,0 +1,99 @@
+//! Who else reaches the decision endpoint.
+//!
+//! The filter's calls do not pass by a route. So a route that leads there is for strangers: past the filter,
+//! they ask as it does, and spend an `auth_code` or bind a device.
+
+use crate::check::finding::Findings;
+use crate::check::node::{Node, Place};
+use crate::check::plugin::{Decision, Endpoint};
+use crate::check::route_match::Catches;
+use crate::check::routes;
+use crate::check::survey::Survey;
+
+/// What makes another path of the one that a route has caught.
+const REWRITES: [&str; 4] = ["prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"];
+
+/// Checks all routes of an Envoy, given as one document; `plugin` is where the endpoints stand.
+pub(crate) fn check(
+    envoy: &Node<'_>,
+    survey: &Survey<'_>,
+    endpoints: &[Endpoint],
+    plugin: &Place,
+    found: &mut Findings,
+) {
+    // Endpoints that share a decision endpoint share its routes.
+    let mut told: Vec<Place> = Vec::new();
+    for endpoint in endpoints {
+        let Some(decision) = &endpoint.decision else { continue };
+        let (field, reaching) = (&endpoint.field, reaching(envoy, survey, decision));
+        let is_reached = !reaching.is_empty();
+        for (place, may) in reaching {
+            if told.contains(&place) {
+                continue;
+            }
+            let reason = format!(
+                "{may} strangers to the path of {field}.decision, past the filter: answer that path by a \
+                 direct_response in a route before, with a prefix and case_sensitive: false, or have another server \
+                 decide"
+            );
+            found.warning(place.clone(), reason);
+            told.push(place);
+        }
+        if is_reached && !decision.has_headers {
+            let reason = "is not set, and a route leads to the same server: the backend cannot tell the filter's calls \
+                          from a stranger's";
+            found.warning(plugin.below(&format!("{field}.decision.headers")), reason);
+        }
+    }
+}
+
+/// The places of the routes by which a request from outside reaches it, each once, and whether it surely does.
+fn reaching(envoy: &Node<'_>, survey: &Survey<'_>, decision: &Decision) -> Vec<(Place, &'static str)> {
+    let same = same_servers(envoy, &decision.cluster);
+    let mut reaching: Vec<(Place, &'static str)> = Vec::new();
+    for manager in survey.managers.iter().filter(|manager| std::ptr::eq(manager.root.value, envoy.value)) {
+        let Some(routes) = routes::of(manager, survey) else { continue };
+        for host in routes.items("virtual_hosts") {
+            for (route, catches) in candidates(&host, &decision.path) {
+                for (cluster, target) in routes::targets([&route, &host, &routes]) {
+                    let is_there = cluster.is_none_or(|cluster| same.contains(&cluster));
+                    if is_there && reaching.iter().all(|(place, _)| *place != target.place) {
+                        let surely = cluster.is_some() && catches != Catches::Unknown;
+                        reaching.push((target.place, if surely { "leads" } else { "can lead" }));
+                    }
+                }
+            }
+        }
+    }
+    reaching
+}
+
+/// The routes of a virtual host that a request for that path can take, or for one that a careless backend takes
+/// for it, or that becomes it on the way.
+fn candidates<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
+    let mut candidates = routes::ways(host, path);
+    candidates.extend(routes::variants(path).iter().flat_map(|path| routes::ways(host, path)));
+    let rewrites = |route: &Node<'_>| REWRITES.iter().any(|field| route.get(&format!("route.{field}")).is_some());
+    let rewriting = host.items("routes").into_iter().filter(rewrites);
+    candidates.extend(rewriting.map(|route| (route, Catches::Unknown)));
+    candidates
+}
+
+/// That cluster, and those of the file that have a server with it.
+fn same_servers<'a>(envoy: &Node<'a>, name: &'a str) -> Vec<&'a str> {
+    let clusters = envoy.items("static_resources.clusters");
+    let own = clusters.iter().find(|cluster| cluster.text("name") == Some(name)).map(servers).unwrap_or_default();
+    let shares = |cluster: &&Node<'_>| servers(cluster).iter().any(|server| own.contains(server));
+    std::iter::once(name).chain(clusters.iter().filter(shares).filter_map(|cluster| cluster.text("name"))).collect()
+}
+
+/// Addresses and ports of a cluster's servers, as far as they are in the file.
+fn servers<'a>(cluster: &Node<'a>) -> Vec<(&'a str, u64)> {
+    let groups = cluster.items("load_assignment.endpoints").into_iter();
+    let servers = groups.flat_map(|group| group.items("lb_endpoints"));
+    let address = |server: Node<'a>| {
+        let address = server.get("endpoint.address.socket_address")?;
+        Some((address.text("address")?, address.number("port_value")?))
+    };
+    servers.filter_map(address).collect()
+}
