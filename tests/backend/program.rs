@@ -197,7 +197,8 @@ impl Program {
         TcpStream::connect((address, self.port)).await.is_ok()
     }
 
-    fn output(&self) -> String {
+    /// What it has printed so far.
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(self.folder.path().join("output")).unwrap()
     }
 

@@ -75,7 +75,11 @@ async fn serves(language: Language) {
 
     takes_every_sample(&edge, &program).await;
     takes_nothing_else(&edge, &program).await;
+    fails_with_an_error(&edge, &program).await;
     keeps_to_the_key_and_the_secret(&edge, &program).await;
+    for secret in [SECRET, "s3cret", "zB5Tn0cWq7LdY2hK9vXe4RjM1uPs8GoAf6NiD3bQyCtVxZ"] {
+        assert!(!program.output().contains(secret), "it prints secrets: {}", program.output());
+    }
     edge.end().await.unwrap();
     program.stop().await;
 }
@@ -120,6 +124,18 @@ async fn takes_nothing_else(edge: &Edge, program: &Program) {
     let said: Value = serde_json::from_str(&answer.decrypt(&generic).unwrap().text()).unwrap();
     assert_eq!(said, json!({ "is_valid": false }));
     assert_eq!(program.handled("verify_device", of_another.req_id_text().unwrap()), 1);
+}
+
+/// What it cannot read ends as an error, by which nothing is approved.
+async fn fails_with_an_error(edge: &Edge, program: &Program) {
+    let url = format!("http://127.0.0.1:{}/bind", program.port);
+    for body in ["{\"base_info\": s3cret", "[\"s3cret\"]", "", "null"] {
+        let request = edge.account.seal("").with_body(body).with_header("authorization", SECRET.as_bytes());
+        let request = request.with_header("x-wecom-event", b"bind").with_header("idempotency-key", b"broken");
+        let answer = edge.client.send(&url, &request).await.unwrap();
+        let refused = answer.status >= 400 || answer.text() == "{\"errcode\":7}";
+        assert!(refused, "{body:?}: {} {}", answer.status, answer.text());
+    }
 }
 
 /// What the filter cannot keep apart after a restart of Envoy, and who else may reach the backend.

@@ -1,5 +1,6 @@
 package example;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -61,7 +62,12 @@ public class Backend {
         if (!MessageDigest.isEqual(bytes(authorization), bytes(secret))) {
             return ResponseEntity.status(401).body("{\"error\":\"not the filter\"}");
         }
-        JsonNode message = JSON.readTree(body);
+        JsonNode message;
+        try {
+            message = JSON.readTree(body);
+        } catch (JsonProcessingException error) { // whose text quotes the message: not for the log
+            return ResponseEntity.badRequest().body("{\"error\":\"not a callback\"}");
+        }
         // Of several requests with one key the first decides, and the others wait for it.
         String said = key.isEmpty()
                 ? answer(event, message, key)
