@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use testbed::backend::{Behaviour, Step, free_port};
 use testbed::envoy::Bootstrap;
+use testbed::waiting::until;
 use testbed::wecom::{Client, Event};
 
 use crate::support::{Edge, PATH, endpoint, errcode, together};
@@ -183,6 +184,26 @@ async fn a_decision_endpoint_that_cannot_be_reached_is_errcode_7() {
         }
     }
     assert!(edge.backend.requests().is_empty(), "none of them was sent to another cluster");
+    edge.end().await;
+}
+
+/// As NAT, and load balancers, do with connections on which nothing was said for a while.
+#[tokio::test]
+async fn a_connection_that_the_other_side_has_forgotten_costs_no_bind() {
+    let edge = Edge::start_with(|bootstrap| with_endpoints(bootstrap, &[])).await;
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"errcode\":0}".to_vec();
+    edge.decision.on_device("sn-before", Behaviour::new("forgets", [Step::Send(answer), Step::Hang]));
+
+    let client = Client::http1(); // always the same worker
+    let send =
+        async |device: &str| client.send(&edge.envoy.url(PATH), &edge.account.seal(Event::bind(device))).await.unwrap();
+    assert_eq!(errcode(&send("sn-before").await, &edge.account), 0);
+    until("Envoy closed the connection", async || {
+        edge.envoy.stat("cluster.decision.upstream_cx_idle_timeout").await >= Some(1)
+    })
+    .await
+    .unwrap();
+    assert_eq!(errcode(&send("sn-after").await, &edge.account), 0);
     edge.end().await;
 }
 

@@ -106,7 +106,11 @@ async fn no_claim_reaches_the_backend(bootstrap: Bootstrap) {
     // By default trailers end at Envoy; where both sides let them pass, they are part of the request.
     let bootstrap = bootstrap
         .edit_hcm(|hcm| hcm["http_protocol_options"]["enable_trailers"] = true.into())
-        .edit_cluster("backend", |cluster| cluster["http_protocol_options"]["enable_trailers"] = true.into());
+        .edit_cluster("backend", |cluster| {
+            let options = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
+                           /explicit_http_config/http_protocol_options";
+            cluster.pointer_mut(options).unwrap()["enable_trailers"] = true.into();
+        });
     let edge = Setup::of(bootstrap.clone()).start().await.unwrap();
     for path in ["/events", "/bind", "/", "/events?x-wecom-event=unbind"] {
         for told in impersonate(&edge, path).await {

@@ -166,6 +166,23 @@ fn the_manifests_are_as_the_published_schemas_say() {
 }
 
 #[test]
+fn istio_closes_idle_connections_to_the_upstreams_when_envoy_yaml_does() {
+    let rules: Vec<_> =
+        kubernetes::resources(&FILES).into_iter().filter(|resource| resource["kind"] == "DestinationRule").collect();
+    let hosts: Vec<_> = rules.iter().map(|rule| rule["spec"]["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts, CLUSTERS.map(|cluster| cluster.rsplit('|').next().unwrap()));
+    let example = Bootstrap::example().unwrap();
+    for (rule, cluster) in rules.iter().zip(["decision", "backend"]) {
+        let clusters = example.config()["static_resources"]["clusters"].as_array().unwrap();
+        let cluster = clusters.iter().find(|known| known["name"] == cluster).unwrap();
+        let options =
+            &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+        let idle = &rule["spec"]["trafficPolicy"]["connectionPool"]["http"]["idleTimeout"];
+        assert_eq!(idle, &options["common_http_protocol_options"]["idle_timeout"]);
+    }
+}
+
+#[test]
 fn no_resource_of_istio_for_wasm_can_set_what_the_filter_needs() {
     if schemas::are_missing() {
         return;
