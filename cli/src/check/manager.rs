@@ -7,6 +7,9 @@ use crate::check::finding::Findings;
 use crate::check::node::Node;
 use crate::check::survey::Manager;
 
+/// What switches a filter on or off for a route.
+pub(crate) const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 /// WeCom waits that long for an answer (document 95987).
@@ -43,7 +46,6 @@ pub(crate) fn check_buffers(manager: &Manager<'_>, max_body_bytes: u64, found: &
 /// Whether a filter that `http_filters` has is on where a route, its virtual host and its routes as a
 /// whole say what they say, the narrowest first.
 pub(crate) fn is_on(filter: &Node<'_>, around: [&Node<'_>; 3]) -> bool {
-    const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
     let of = |node: &Node<'_>| {
         let mut entries = node.entries("typed_per_filter_config").into_iter();
         let (_, entry) = entries.find(|(name, _)| Some(*name) == filter.text("name"))?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::finding::Findings;
-use crate::check::manager::is_on;
+use crate::check::manager::{FILTER_CONFIG, is_on};
 use crate::check::node::Node;
 use crate::check::plugin::Endpoint;
 use crate::check::route_match::{Catches, catches};
@@ -32,6 +32,7 @@ pub(crate) fn check(
         found.warning(manager.node.at(field.unwrap_or("route_config")), reason);
         return;
     };
+    switches(&routes, found);
     for elsewhere in unreadable(&routes) {
         found.warning(elsewhere.place, "the routes are chosen in a way that was not checked");
     }
@@ -56,6 +57,26 @@ pub(crate) fn check(
                  FilterConfig in typed_per_filter_config"
             );
             found.problem(filter.place.clone(), reason);
+        }
+    }
+}
+
+/// What switches filters on and off, wherever in the routes: Envoy takes none that says neither.
+fn switches(routes: &Node<'_>, found: &mut Findings) {
+    let hosts = routes.items("virtual_hosts");
+    let all_routes: Vec<_> = hosts.iter().flat_map(|host| host.items("routes")).collect();
+    let weighted: Vec<_> =
+        all_routes.iter().flat_map(|route| route.items("route.weighted_clusters.clusters")).collect();
+    for around in std::iter::once(routes).chain(&hosts).chain(&all_routes).chain(&weighted) {
+        for (_, entry) in around.entries("typed_per_filter_config") {
+            if entry
+                .message(FILTER_CONFIG)
+                .is_some_and(|config| !config.is_true("disabled") && config.get("config").is_none())
+            {
+                let reason = "must have config: {}, empty as it is, or disabled: true: with neither, disabled: false \
+                              included, Envoy does not start (\"Empty route/virtual host per filter configuration\")";
+                found.problem(entry.place, reason);
+            }
         }
     }
 }

@@ -187,6 +187,39 @@ fn a_filter_that_is_disabled_must_be_switched_on_by_the_callbacks_route() {
     assert_refused(&callbacks(|callbacks| callbacks["typed_per_filter_config"] = off.clone()), &[&line]);
 }
 
+/// As `envoy --mode validate` says it.
+#[test]
+fn what_switches_a_filter_must_say_on_or_off() {
+    let with = |pointer: &'static str, filter: &str, fields: Value| {
+        let mut config = json!({ "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig" });
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        super::good().edit_hcm(|hcm| {
+            let mut route = to_backend(json!({ "prefix": "/other" }));
+            route["route"] = json!({ "weighted_clusters": { "clusters": [{ "name": "other", "weight": 1 }] } });
+            hcm["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap().push(route);
+            hcm.pointer_mut(pointer).unwrap()["typed_per_filter_config"][filter] = config;
+        })
+    };
+    for (pointer, path) in [
+        ("/route_config", "route_config"),
+        ("/route_config/virtual_hosts/0", "route_config.virtual_hosts[0]"),
+        ("/route_config/virtual_hosts/0/routes/0", "route_config.virtual_hosts[0].routes[0]"),
+        (
+            "/route_config/virtual_hosts/0/routes/2/route/weighted_clusters/clusters/0",
+            "route_config.virtual_hosts[0].routes[2].route.weighted_clusters.clusters[0]",
+        ),
+    ] {
+        for filter in ["wecom", "cors"] {
+            let line = format!("{MANAGER}.{path}.typed_per_filter_config.{filter}: must have config: {{}}");
+            for neither in [json!({}), json!({ "disabled": false }), json!({ "config": null })] {
+                assert_refused(&with(pointer, filter, neither), &[&line]);
+            }
+        }
+        assert_accepted(&with(pointer, "cors", json!({ "disabled": true })));
+        assert_accepted(&with(pointer, "cors", json!({ "config": {} })));
+    }
+}
+
 #[test]
 fn routes_that_are_elsewhere_are_a_warning() {
     let without = |field: &str, value: Value| {
