@@ -111,9 +111,14 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
 
-    /// The errcode that every answer must carry.
+    /// The errcode that every answer must carry, encrypted.
     #[arg(long, value_name = "CODE")]
     expect_errcode: Option<u32>,
+
+    /// Let an answer in clear carry the errcode 0 if it is an empty 200, or success: for a URL behind which
+    /// there is no filter.
+    #[arg(long, requires = "expect_errcode")]
+    accept_clear: bool,
 
     /// The HTTP status that every answer must have.
     #[arg(long, value_name = "STATUS")]
@@ -124,7 +129,8 @@ const OUTPUT: &str = "\
 One line per answer: what was sent, status, milliseconds, whether the answer was
 encrypted, and its text, decrypted. More than 20 are summed up. A bind that is
 answered in clear gets a warning: to WeCom an empty 200, or success, means that
-the device is bound, and nothing else in clear is a verdict.
+the device is bound, and nothing else in clear is a verdict. So it is not what
+--expect-errcode asks for, and is counted as \"in clear, not encrypted\".
 
 With --json, one object on standard output:
   {\"answers\": [
@@ -134,9 +140,10 @@ With --json, one object on standard output:
    \"summary\": {
     \"answers\": {\"errcode 0\": 1}, \"unexpected\": 0, \"unanswered\": 0,
     \"binds_in_clear\": 0, \"min_ms\": 3.1, \"median_ms\": 3.1, \"p99_ms\": 3.1}}
-copy is first, replayed or re-encrypted. readable says whether WeCom can make
-something of it. reply is an object if the answer's text is one; else it is the
-text, as are the digits that answer the check of a URL.
+copy is first, replayed or re-encrypted. errcode is what WeCom reads, also in
+clear: see encrypted. readable says whether WeCom can make something of it.
+reply is an object if the answer's text is one; else it is the text, as are the
+digits that answer the check of a URL.
 
 Exit codes:
   0  every answer was as expected; where nothing was said to be expected, one

@@ -64,9 +64,9 @@ impl Reading {
         };
         if in_clear && answer.is_bare_success() {
             errcode = Some(0);
-            remarks.push("in clear: no verdict in it, and WeCom takes it for approval".to_owned());
+            remarks.push("in clear, not encrypted: no verdict in it, and WeCom takes it for approval".to_owned());
         } else if in_clear {
-            remarks.push("in clear: no verdict that WeCom can read".to_owned());
+            remarks.push("in clear, not encrypted: no verdict that WeCom can read".to_owned());
         }
         // Documents 95987 and 90930 and those of the other types.
         let limit = Duration::from_secs(if bind { 3 } else { 1 });
@@ -101,7 +101,8 @@ impl Reading {
         if options.expect_errcode.is_none() && options.expect_status.is_none() {
             return self.readable;
         }
-        options.expect_errcode.is_none_or(|errcode| self.errcode == Some(errcode))
+        let may_count = self.encrypted || options.accept_clear;
+        options.expect_errcode.is_none_or(|errcode| may_count && self.errcode == Some(errcode))
             && options.expect_status.is_none_or(|status| self.status == Some(status))
     }
 
@@ -109,6 +110,7 @@ impl Reading {
     pub(super) fn class(&self) -> String {
         match (self.status, self.errcode) {
             (None, _) => "no answer".to_owned(),
+            _ if self.in_clear => "in clear, not encrypted".to_owned(),
             (Some(_), Some(errcode)) => format!("errcode {errcode}"),
             (Some(status), None) => format!("status {status}"),
         }

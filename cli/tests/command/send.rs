@@ -87,7 +87,7 @@ async fn a_bind_that_is_answered_in_clear_gets_a_warning() {
         let said = run(&["send", &url]).await;
         assert_eq!(said.code, code, "{behaviour}: {said:?}");
         assert!(said.err.starts_with(IN_CLEAR) && said.err.lines().count() == 1, "{behaviour}: {said:?}");
-        assert!(said.out.contains("(in clear: "), "{behaviour}: {said:?}");
+        assert!(said.out.contains("(in clear, not encrypted: "), "{behaviour}: {said:?}");
         let object = run(&["send", &url, "--json"]).await;
         assert!(object.err.starts_with(IN_CLEAR), "{behaviour}: {object:?}");
         let object = object.json();
@@ -98,6 +98,30 @@ async fn a_bind_that_is_answered_in_clear_gets_a_warning() {
     backend.always(Behaviour::success());
     let many = run(&["send", &url, "--count", "30"]).await;
     assert!(many.err.starts_with("warning: 30 binds were answered in clear: "), "{many:?}");
+
+    // It is not the errcode that was asked for, unless it is said that it may be.
+    for (behaviour, accepted) in [(Behaviour::empty(), 0), (Behaviour::success(), 0), (Behaviour::verdict(0), 1)] {
+        backend.always(behaviour.clone());
+        let expecting = ["send", &url, "--expect-errcode", "0"];
+        let said = run(&expecting).await;
+        assert!(said.code == 1 && said.out.contains("(in clear, not encrypted: "), "{behaviour}: {said:?}");
+        let said = run(&[&expecting[..], &["--expect-status", "200", "--json"]].concat()).await;
+        let summary = &said.json()["summary"];
+        assert_eq!((said.code, &summary["unexpected"]), (1, &json!(1)), "{behaviour}");
+        assert_eq!(summary["answers"], json!({ "in clear, not encrypted": 1 }), "{behaviour}");
+
+        let said = run(&[&expecting[..], &["--accept-clear"]].concat()).await;
+        assert_eq!(said.code, accepted, "{behaviour}: {said:?}");
+        assert!(said.err.starts_with(IN_CLEAR), "{behaviour}: {said:?}");
+        let other = run(&["send", &url, "--accept-clear", "--expect-errcode", "4"]).await;
+        assert_eq!(other.code, 1, "{behaviour}: {other:?}");
+    }
+    let alone = run(&["send", &url, "--accept-clear"]).await;
+    assert!(alone.code == 2 && alone.err.contains("--expect-errcode"), "{alone:?}");
+    backend.always(Behaviour::success());
+    // Neither is there one in the answer to a callback of another type.
+    let other = run(&["send", &url, "--type", "unbind", "--expect-errcode", "0", "--accept-clear"]).await;
+    assert_eq!((other.code, other.err.as_str()), (1, ""), "{other:?}");
 
     // Neither of another type, nor of a refusal, nor if it is only sealed wrongly.
     assert_eq!(run(&["send", &url, "--type", "unbind"]).await.err, "");
