@@ -43,12 +43,12 @@ pub(crate) struct Options {
     kind: String,
 
     /// The token of the callback URL.
-    #[arg(long, env = "WECOM_TOKEN", hide_env_values = true)]
-    token: String,
+    #[arg(long, env = TOKEN, hide_env_values = true)]
+    token: Option<String>,
 
     /// The EncodingAESKey of the callback URL, 43 letters and digits.
-    #[arg(long, value_name = "KEY", env = "WECOM_ENCODING_AES_KEY", hide_env_values = true)]
-    encoding_aes_key: String,
+    #[arg(long, value_name = "KEY", env = ENCODING_AES_KEY, hide_env_values = true)]
+    encoding_aes_key: Option<String>,
 
     /// Whom to address: the model id, or the provider's corpid.
     #[arg(long, value_name = "ID", env = "WECOM_RECEIVE_ID", default_value = "2000000000000001")]
@@ -152,13 +152,16 @@ Exit codes:
   2  the command line, the message or the file of certificates is wrong
   3  some request got no answer at all";
 
+const TOKEN: &str = "WECOM_TOKEN";
+const ENCODING_AES_KEY: &str = "WECOM_ENCODING_AES_KEY";
+
 const VERIFY_URL: &str = "verify-url";
 /// Answers of larger plays are summed up, not listed.
 const LISTED: u64 = 20;
 
 /// Sends what is asked for and prints what came of it.
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    let account = Account::new(&options.token, &options.encoding_aes_key, &options.receive_id)?;
+    let account = account(&options)?;
     let client = client(&options)?;
     let options = Arc::new(options);
     let plan = Plan::new(&options, account.clone())?;
@@ -174,6 +177,27 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     }
     output.end(&summary);
     Ok(summary.exit_code())
+}
+
+/// Who is called. Not clap's own check: it would name the arguments, which everybody can see, and not the
+/// variables.
+fn account(options: &Options) -> Result<Account> {
+    let given = [
+        (&options.token, TOKEN, "--token <TOKEN>"),
+        (&options.encoding_aes_key, ENCODING_AES_KEY, "--encoding-aes-key <KEY>"),
+    ];
+    if let [(Some(token), ..), (Some(key), ..)] = &given {
+        return Account::new(token, key, &options.receive_id);
+    }
+    let missing = given.iter().filter(|(value, ..)| value.is_none());
+    let (variables, arguments): (Vec<_>, Vec<_>) =
+        missing.map(|(_, variable, argument)| (*variable, *argument)).unzip();
+    let are = if variables.len() > 1 { "are" } else { "is" };
+    bail!(
+        "{} {are} not set in the environment; {} would do too, but every user of this computer can see arguments",
+        variables.join(" and "),
+        arguments.join(" and ")
+    );
 }
 
 fn client(options: &Options) -> Result<Client> {

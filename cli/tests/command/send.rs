@@ -178,10 +178,29 @@ async fn what_could_not_be_tried_is_2_and_what_got_no_answer_3() {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}: {said:?}");
         assert!(said.err.contains(reason) && !said.err.contains("blank and"), "{arguments:?}: {said:?}");
     }
-    let mut without = program(&["send", &closed]);
-    without.env_remove("WECOM_TOKEN");
-    let said = finish(without, "").await;
-    assert!(said.code == 2 && said.err.contains("--token <TOKEN>"), "{said:?}");
+}
+
+#[tokio::test]
+async fn secrets_that_are_not_given_are_asked_for_by_their_variables_first() {
+    for (unset, variables, arguments) in [
+        (&["WECOM_TOKEN"][..], "WECOM_TOKEN is not set", "--token <TOKEN>"),
+        (&["WECOM_ENCODING_AES_KEY"], "WECOM_ENCODING_AES_KEY is not set", "--encoding-aes-key <KEY>"),
+        (
+            &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"],
+            "WECOM_TOKEN and WECOM_ENCODING_AES_KEY are not set",
+            "--token <TOKEN> and --encoding-aes-key <KEY>",
+        ),
+    ] {
+        let mut without = program(&["send", "http://127.0.0.1:1/"]);
+        for name in unset {
+            without.env_remove(name);
+        }
+        let said = finish(without, "").await;
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(said.err.starts_with(&format!("error: {variables}")) && said.err.contains(arguments), "{said:?}");
+    }
+    let given = run(&["send", "http://127.0.0.1:1/", "--token", "given"]).await;
+    assert_eq!(given.code, 3, "{given:?}");
 }
 
 #[tokio::test]
