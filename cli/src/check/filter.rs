@@ -7,7 +7,7 @@ use crate::check::finding::Findings;
 use crate::check::node::Node;
 
 /// Checks Envoy's PluginConfig.
-pub(crate) fn check(config: &Node<'_>, found: &mut Findings) {
+pub(crate) fn check(config: &Node<'_>, module_optional: bool, found: &mut Findings) {
     if !config.is_true("allow_on_headers_stop_iteration") {
         let reason = "must be true: without it no POST ever reaches its body";
         found.problem(config.at("allow_on_headers_stop_iteration"), reason);
@@ -23,15 +23,19 @@ pub(crate) fn check(config: &Node<'_>, found: &mut Findings) {
         found.problem(config.at("vm_config.vm_id"), "must be set: the record of duplicates belongs to it");
     }
     capabilities::check(config, found);
-    module_file(config, found);
+    module_file(config, module_optional, found);
 }
 
 /// Whether the module is there. A warning: Envoy may run on another machine than this check.
-fn module_file(config: &Node<'_>, found: &mut Findings) {
+fn module_file(config: &Node<'_>, is_optional: bool, found: &mut Findings) {
     const FILENAME: &str = "vm_config.code.local.filename";
     let Some(name) = config.text(FILENAME) else { return };
     let reason = match Path::new(name) {
         file if file.is_file() => return,
+        _ if is_optional => {
+            found.note(config.place.file, "the module's file is not on this machine: not checked");
+            return;
+        }
         file if file.is_absolute() => "there is no such file on this machine",
         _ => {
             "there is no such file below this folder; Envoy looks for it from its own working directory, wherever \

@@ -66,6 +66,10 @@ pub(crate) struct Options {
     #[arg(long)]
     env_optional: bool,
 
+    /// Accept that the module's file is not on this machine, as in CI.
+    #[arg(long)]
+    module_optional: bool,
+
     /// Let warnings count as problems in the exit code.
     #[arg(long)]
     strict: bool,

@@ -75,7 +75,7 @@ impl Run<'_> {
                 Plugin::default()
             }
         };
-        filter::check(&filter.config, &mut self.found);
+        filter::check(&filter.config, self.options.module_optional, &mut self.found);
         self.configured(file, &plugin);
         let positions = self.survey.positions(filter);
         for position in &positions {

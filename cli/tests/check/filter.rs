@@ -116,3 +116,29 @@ fn a_module_that_is_not_there_is_a_warning() {
     // The command runs in the repository's root here.
     assert_accepted(&with("README.md"));
 }
+
+#[test]
+fn a_module_that_is_elsewhere_is_accepted_if_it_is_optional() {
+    for name in ["target/no-such-module.wasm", "/no-such-folder/no-such-module.wasm"] {
+        let elsewhere = good().edit_plugin(|config| config["vm_config"]["code"]["local"]["filename"] = json!(name));
+        assert_eq!(about(&elsewhere, &["--strict"]).code, 1);
+        let said = about(&elsewhere, &["--strict", "--module-optional"]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        assert!(said.out.contains(": note: the module's file is not on this machine: not checked\n"), "{said:?}");
+    }
+    // One that is there needs no word.
+    let said = about(&good(), &["--strict", "--module-optional"]);
+    assert!(said.code == 0 && !said.out.contains("note:"), "{said:?}");
+}
+
+#[test]
+fn the_shipped_file_passes_in_ci() {
+    let folder = super::TempDir::new().unwrap();
+    let shipped = std::fs::read_to_string(super::repository().join("envoy.yaml")).unwrap();
+    // Wherever the tests run: the module may have been built.
+    let shipped = shipped.replace("filename: target/", "filename: target/elsewhere/");
+    let path = super::file(&folder, "envoy.yaml", &shipped);
+    let arguments = ["--strict", "--env-optional", "--module-optional", &path];
+    let said = super::check(&arguments, &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+}
