@@ -24,7 +24,6 @@ pub(crate) fn check(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findin
     before_the_router(manager, filter, found);
     last_resort(&manager.node, found);
     idle_streams(&manager.node, found);
-    one_spelling(&manager.node, found);
     local_replies(&manager.node, found);
     rewriters(manager, filter, found);
 }
@@ -106,21 +105,6 @@ fn idle_streams(manager: &Node<'_>, found: &mut Findings) {
     if manager.duration(FIELD).is_some_and(|timeout| !timeout.is_zero() && timeout < WECOM_WAITS) {
         let reason = "must be at least 3s, as long as WeCom waits: it ends callbacks that wait for their answer";
         found.problem(manager.at(FIELD), reason);
-    }
-}
-
-/// Envoy must resolve or refuse other spellings of a path before the filter compares it.
-fn one_spelling(manager: &Node<'_>, found: &mut Findings) {
-    for (field, spelling) in [("normalize_path", "/./"), ("merge_slashes", "//")] {
-        if !manager.is_true(field) {
-            let reason = format!("must be true: a callback's path written with {spelling} would pass by the filter");
-            found.problem(manager.at(field), reason);
-        }
-    }
-    let field = "path_with_escaped_slashes_action";
-    if !["REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"].map(Some).contains(&manager.text(field)) {
-        let reason = "must be REJECT_REQUEST: a callback's path written with %2F would pass by the filter";
-        found.problem(manager.at(field), reason);
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`filter`], [`capabilities`] | the filter's settings in Envoy, and what Envoy must allow it |
 //! | [`manager`] | the connection manager that the filter stands in |
 //! | [`routes`], [`route_match`] | the callback's route |
+//! | [`spelling`] | other spellings of the callback's path |
 //! | [`clusters`] | the clusters that are called |
 //! | [`decision`] | who else reaches the decision endpoint |
 //! | [`strip`] | the headers that only the filter may send |
@@ -34,6 +35,7 @@ mod plugin;
 mod route_match;
 mod routes;
 mod run;
+mod spelling;
 mod strip;
 mod survey;
 

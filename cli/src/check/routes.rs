@@ -82,7 +82,7 @@ fn switches(routes: &Node<'_>, found: &mut Findings) {
 }
 
 /// Where routes come from that are not in the list.
-fn unreadable<'a>(routes: &Node<'a>) -> Vec<Node<'a>> {
+pub(crate) fn unreadable<'a>(routes: &Node<'a>) -> Vec<Node<'a>> {
     let hosts = routes.items("virtual_hosts").into_iter();
     routes.get("vhds").into_iter().chain(hosts.filter_map(|host| host.get("matcher"))).collect()
 }

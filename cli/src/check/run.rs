@@ -10,7 +10,7 @@ use crate::check::finding::Findings;
 use crate::check::output::Report;
 use crate::check::plugin::{self, Endpoint, Plugin};
 use crate::check::survey::{Filter, Position, Survey};
-use crate::check::{Options, clusters, decision, filter, labels, manager, routes, strip};
+use crate::check::{Options, clusters, decision, filter, labels, manager, routes, spelling, strip};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -96,6 +96,7 @@ impl Run<'_> {
         manager::check(around, &item, found);
         manager::check_buffers(around, plugin.max_body_bytes(), found);
         routes::check(around, &item, survey, &endpoints, found);
+        spelling::check(around, survey, &endpoints, found);
         clusters::check(&around.root, &endpoints, &filter.root.place, found);
         if let Some(cluster) = plugin.record_cluster() {
             clusters::check_record(&around.root, cluster, &filter.root.place, found);

@@ -28,20 +28,6 @@ fn a_callback_whose_vm_died_needs_max_stream_duration() {
 }
 
 #[test]
-fn a_callbacks_path_must_have_one_spelling() {
-    for (field, value) in [
-        ("normalize_path", json!(false)),
-        ("normalize_path", json!(null)),
-        ("merge_slashes", json!(false)),
-        ("path_with_escaped_slashes_action", json!("KEEP_UNCHANGED")),
-        ("path_with_escaped_slashes_action", json!(null)),
-    ] {
-        assert_refused(&with(|hcm| hcm[field] = value), &[&format!("{MANAGER}.{field}: must be ")]);
-    }
-    assert_accepted(&with(|hcm| hcm["path_with_escaped_slashes_action"] = json!("UNESCAPE_AND_REDIRECT")));
-}
-
-#[test]
 fn what_envoy_buffers_must_hold_the_largest_body() {
     let listener = "static_resources.listeners[0].per_connection_buffer_limit_bytes";
     let limit = |limit: Value| {

@@ -15,6 +15,7 @@ mod filter;
 mod inputs;
 mod plugin;
 mod routes;
+mod spelling;
 
 use std::fs;
 use std::io::Write;
