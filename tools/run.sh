@@ -5,16 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=$PWD/target
 
-callback="target/debug/wecom-callbacks send"
 if [[ -z ${WECOM_TOKEN:-} ]]; then
   # Public, so only good for trying things out on this machine.
   export WECOM_TOKEN=demoToken
   export WECOM_ENCODING_AES_KEY=abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA
-  callback="WECOM_TOKEN=$WECOM_TOKEN WECOM_ENCODING_AES_KEY=$WECOM_ENCODING_AES_KEY $callback"
-  credentials="demo credentials; set WECOM_TOKEN and WECOM_ENCODING_AES_KEY for your own"
+  credentials="export WECOM_TOKEN=$WECOM_TOKEN WECOM_ENCODING_AES_KEY=$WECOM_ENCODING_AES_KEY"
 else
   : "${WECOM_ENCODING_AES_KEY:?must be set along with WECOM_TOKEN}"
-  credentials="WECOM_TOKEN and WECOM_ENCODING_AES_KEY of the environment; the simulator needs them too"
+  credentials="export WECOM_TOKEN and WECOM_ENCODING_AES_KEY there as here"
 fi
 
 cargo build --quiet --package wecom-callbacks
@@ -25,9 +23,11 @@ cat <<TEXT
   admin         http://127.0.0.1:9901
   metrics       http://127.0.0.1:9901/stats/prometheus?filter=wecom&usedonly
   access log    below, one line of JSON per request
-  credentials   $credentials
 
-  a callback    $callback http://127.0.0.1:10000/suite/receive
+  In another terminal, in this folder:
+
+  first         $credentials
+  a callback    target/debug/wecom-callbacks send http://127.0.0.1:10000/suite/receive
   refused       the same with --device-sn sn-refuse-4 at its end
   unanswered    with --device-sn sn-hang
   URL check     with --type verify-url
