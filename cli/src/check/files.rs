@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::check::lines::Lines;
 use crate::check::node::{Node, Place};
 
 /// One YAML or JSON document.
@@ -25,8 +26,8 @@ impl Document {
     }
 }
 
-/// All documents of a file, those inside others included. An error says why there are none.
-pub(crate) fn read(path: &Path, file: usize) -> Result<Vec<Document>, String> {
+/// All documents of a file, those inside others included, and their `lines`. An error says why there are none.
+pub(crate) fn read(path: &Path, file: usize, lines: &mut Lines) -> Result<Vec<Document>, String> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)
@@ -34,9 +35,12 @@ pub(crate) fn read(path: &Path, file: usize) -> Result<Vec<Document>, String> {
         std::fs::read_to_string(path)
     };
     let text = text.map_err(|error| error.to_string())?;
+    let mut outer = parse(&text, &Place::file(file))?;
+    outer.iter_mut().enumerate().for_each(|(index, document)| document.place.document = index);
+    lines.add(&text, &places(&outer), None);
     let mut documents = Vec::new();
-    for document in parse(&text, &Place::file(file))? {
-        add_with_inner(document, &mut documents)?;
+    for document in outer {
+        add_with_inner(document, &mut documents, lines)?;
     }
     Ok(documents)
 }
@@ -48,9 +52,13 @@ fn parse(text: &str, place: &Place) -> Result<Vec<Document>, String> {
     Ok(values.into_iter().map(|value| Document { place: place.clone(), value, json: json.clone() }).collect())
 }
 
+fn places(documents: &[Document]) -> Vec<Place> {
+    documents.iter().map(|document| document.place.clone()).collect()
+}
+
 /// A document, and those in the texts of a Kubernetes manifest: the `data` of a ConfigMap, wherever
 /// the manifest has it.
-fn add_with_inner(document: Document, all: &mut Vec<Document>) -> Result<(), String> {
+fn add_with_inner(document: Document, all: &mut Vec<Document>, lines: &mut Lines) -> Result<(), String> {
     let mut texts = Vec::new();
     if ["apiVersion", "kind"].iter().all(|name| document.value.get(name).is_some_and(Value::is_string)) {
         find_texts(&document.root(), &mut texts);
@@ -58,7 +66,13 @@ fn add_with_inner(document: Document, all: &mut Vec<Document>) -> Result<(), Str
     let mut inner = Vec::new();
     for (place, text) in texts {
         match parse(&text, &place) {
-            Ok(documents) => inner.extend(documents),
+            Ok(documents) => {
+                // Several would all stand at the same path.
+                if let (Some(line), [document]) = (lines.at(&place), documents.as_slice()) {
+                    lines.add(&text, std::slice::from_ref(&document.place), Some(line));
+                }
+                inner.extend(documents);
+            }
             // Other texts may be anything: scripts, certificates.
             Err(reason) if is_named_as_yaml(&place.path) => return Err(format!("{}: {reason}", place.path)),
             Err(_) => {}
@@ -66,7 +80,7 @@ fn add_with_inner(document: Document, all: &mut Vec<Document>) -> Result<(), Str
     }
     all.push(document);
     for document in inner {
-        add_with_inner(document, all)?;
+        add_with_inner(document, all, lines)?;
     }
     Ok(())
 }

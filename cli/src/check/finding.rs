@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::check::lines::Lines;
 use crate::check::node::Place;
 
 /// How bad it is.
@@ -22,13 +23,22 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) place: Place,
+    /// The line of the file, if it is known.
+    pub(crate) line: Option<u64>,
     pub(crate) level: Level,
     pub(crate) reason: String,
 }
 
 /// Everything found so far, in the order of the checks.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(Vec<Finding>);
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+    /// Of all files.
+    pub(crate) lines: Lines,
+    /// Of the plugin configuration that is being checked, as if it were all of its document: so its fields
+    /// are named.
+    pub(crate) of_plugin: Lines,
+}
 
 impl Findings {
     pub(crate) fn unchecked(&mut self, file: usize, reason: impl Into<String>) {
@@ -49,14 +59,15 @@ impl Findings {
 
     /// A filter in two listeners shares their surroundings: said once is enough.
     fn add(&mut self, place: Place, level: Level, reason: String) {
-        let finding = Finding { place, level, reason };
-        if !self.0.contains(&finding) {
-            self.0.push(finding);
+        let line = self.of_plugin.of(&place).or_else(|| self.lines.of(&place));
+        let finding = Finding { place, line, level, reason };
+        if !self.list.contains(&finding) {
+            self.list.push(finding);
         }
     }
 
     /// What was found in that file.
     pub(crate) fn of_file(&self, file: usize) -> Vec<Finding> {
-        self.0.iter().filter(|finding| finding.place.file == file).cloned().collect()
+        self.list.iter().filter(|finding| finding.place.file == file).cloned().collect()
     }
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`files`] | files to documents: YAML, JSON, standard input, texts inside Kubernetes manifests |
 //! | [`node`] | a value of a document and its place, which every line of the output names |
+//! | [`lines`] | the lines of the files in which the values stand |
 //! | [`finding`] | what is wrong, where, and how bad it is |
 //! | [`survey`] | where the filters, the connection managers and the routes are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
@@ -28,6 +29,7 @@ mod files;
 mod filter;
 mod finding;
 mod labels;
+mod lines;
 mod manager;
 mod node;
 mod output;
@@ -82,19 +84,21 @@ pub(crate) struct Options {
 }
 
 const OUTPUT: &str = "\
-One line per problem: FILE: PATH: REASON, or FILE: warning: PATH: REASON. No
-line shows a value of the configuration, which may be a secret. After FILE: ok,
-FILE: note: says what was not checked, for want of a file.
+One line per problem: FILE:LINE: PATH: REASON, or FILE:LINE: warning: PATH:
+REASON. LINE is that of what stands at PATH, or is around it where something is
+missing; it may be unknown, and is left out then. No line shows a value of the
+configuration, which may be a secret. After FILE: ok, FILE: note: says what was
+not checked, for want of a file.
 
 With --json, one list on standard output, with an object for each file:
   [{\"file\": \"envoy.yaml\",
     \"endpoints\": [
      {\"name\": \"lock\", \"path\": \"/suite/receive\", \"credentials\": 1}],
     \"problems\": [
-     {\"level\": \"problem\", \"path\": \"endpoints[0].path\",
+     {\"level\": \"problem\", \"line\": 3, \"path\": \"endpoints[0].path\",
       \"reason\": \"is missing\"}]}]
 level is problem, warning, note, or unchecked: then the whole file could not be
-checked.
+checked. line may be null.
 
 Exit codes:
   0  every file would be taken

@@ -8,27 +8,30 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Where something stands: in which of the files, and the path from the top of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// Index of the file.
     pub(crate) file: usize,
+    /// Which of the file's documents.
+    pub(crate) document: usize,
     /// As `static_resources.listeners[0].name`. Empty: the file as a whole.
     pub(crate) path: String,
 }
 
 impl Place {
-    /// A file as a whole.
+    /// A file as a whole, or its first document.
     pub(crate) fn file(file: usize) -> Self {
-        Self { file, path: String::new() }
+        Self { file, document: 0, path: String::new() }
     }
 
     /// Something below, by its path from here.
     pub(crate) fn below(&self, path: &str) -> Self {
         let dot = if self.path.is_empty() || path.is_empty() || path.starts_with('[') { "" } else { "." };
-        Self { file: self.file, path: format!("{}{dot}{path}", self.path) }
+        Self { path: format!("{}{dot}{path}", self.path), ..*self }
     }
 
-    fn key(&self, key: &str) -> Self {
+    /// A field directly below.
+    pub(crate) fn key(&self, key: &str) -> Self {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-@".contains(c);
         if !key.is_empty() && key.chars().all(plain) { self.below(key) } else { self.below(&format!("[{key:?}]")) }
     }

@@ -49,7 +49,8 @@ fn print_lines(report: &Report, strict: bool) {
         let (path, reason) = (in_one_line(&finding.place.path), in_one_line(&finding.reason));
         let what =
             if path.is_empty() { styled(style, reason) } else { format!("{} {reason}", styled(style, path + ":")) };
-        complain(format_args!("{file}: {warning}{what}"));
+        let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        complain(format_args!("{file}{line}: {warning}{what}"));
     }
     if report.exit_code(strict) > 0 {
         return;
@@ -68,8 +69,7 @@ fn in_words(endpoint: &Endpoint) -> String {
 
 fn to_json(report: &Report) -> Value {
     let endpoint = |endpoint: &Endpoint| json!({ "name": endpoint.name, "path": endpoint.path, "credentials": endpoint.credentials });
-    let problem =
-        |finding: &Finding| json!({ "level": finding.level, "path": finding.place.path, "reason": finding.reason });
+    let problem = |finding: &Finding| json!({ "level": finding.level, "line": finding.line, "path": finding.place.path, "reason": finding.reason });
     json!({
         "file": report.file,
         "endpoints": report.endpoints.iter().map(endpoint).collect::<Vec<_>>(),

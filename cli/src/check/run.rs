@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::check::environment::Environment;
 use crate::check::files::{self, Document};
 use crate::check::finding::Findings;
+use crate::check::lines::Lines;
 use crate::check::output::Report;
 use crate::check::plugin::{self, Endpoint, Plugin};
 use crate::check::survey::{Filter, Position, Survey};
@@ -17,7 +18,7 @@ pub(crate) fn check(options: &Options) -> Vec<Report> {
     let mut found = Findings::default();
     let mut documents = Vec::new();
     for (file, path) in options.files.iter().enumerate() {
-        match files::read(path, file) {
+        match files::read(path, file, &mut found.lines) {
             Ok(read) => documents.extend(read),
             Err(reason) => found.unchecked(file, reason),
         }
@@ -63,6 +64,7 @@ impl Run<'_> {
     /// A filter, and what is around it.
     fn check_filter(&mut self, filter: &Filter<'_>) {
         let file = filter.root.place.file;
+        self.found.of_plugin = lines_of(filter, &self.found.lines);
         let plugin = match bytes_of(filter) {
             Some(bytes) => {
                 let environment = Environment::of_vm(&filter.config);
@@ -85,6 +87,7 @@ impl Run<'_> {
             let reason = "the connection manager, its routes and the clusters are not in the files given: not checked";
             self.found.note(file, reason);
         }
+        self.found.of_plugin = Lines::default();
     }
 
     /// The Envoy that a filter stands in.
@@ -165,6 +168,18 @@ fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
     }
     let value = configuration.message("google.protobuf.Struct")?.get("value")?.value;
     value.is_object().then(|| value.to_string().into_bytes())
+}
+
+/// The lines of that.
+fn lines_of(filter: &Filter<'_>, all: &Lines) -> Lines {
+    let mut lines = Lines::default();
+    let Some(configuration) = filter.config.get("configuration.value") else { return lines };
+    let root = &filter.root.place;
+    match (configuration.value.as_str(), all.at(&configuration.place)) {
+        (Some(text), Some(line)) => lines.add(text, std::slice::from_ref(root), Some(line)),
+        _ => lines = all.moved(&configuration.place, root),
+    }
+    lines
 }
 
 /// What it can be chosen by.

@@ -4,13 +4,13 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Said, TempDir, Value, check, file, plugin, repository};
+use super::{Said, TempDir, Value, check, file, plugin, repository, without_places};
 
 fn about(plugin: &Value) -> Said {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "plugin.json", &plugin.to_string());
     let mut said = check(&[&path], &[]);
-    said.err = said.err.replace(&format!("{path}: "), "");
+    said.err = without_places(&said.err, &path);
     said
 }
 
