@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 /// The page.
 pub(crate) fn text() -> String {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use testbed::backend::free_port;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 

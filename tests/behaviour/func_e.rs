@@ -4,7 +4,8 @@
 use std::process::Command;
 
 use testbed::backend::Backend;
-use testbed::envoy::{Bootstrap, Envoy, Launcher, func_e_is_there, repository, version};
+use testbed::envoy::{Bootstrap, Envoy, Launcher, func_e_is_there, version};
+use testbed::files::repository;
 use testbed::wecom::{Account, Client, Event};
 
 use crate::support::{PATH, errcode};

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use testbed::backend::{Behaviour, Step};
-use testbed::envoy::{Bootstrap, repository};
+use testbed::envoy::Bootstrap;
+use testbed::files::repository;
 use testbed::wecom::{Client, Event, send_raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::clients::Language;
 use crate::plan::{Counts, Plan, Size};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::documents::{headings, links, target};
 

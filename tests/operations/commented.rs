@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 /// The text of `envoy.yaml` with these parts enabled. Each is named by its first line, and goes on for
 /// as long as lines are commented out at the same depth. Behind its `#`, code has no blank, or two at

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use testbed::backend::free_port;
 use testbed::edge::PATH;
-use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::envoy::{Bootstrap, Envoy};
+use testbed::files::repository;
 use testbed::waiting::until;
 use testbed::wecom::{Account, Client, Event};
 

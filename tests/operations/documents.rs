@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 use wecom_callback_filter::config::limits;
 use wecom_callback_filter::outcome::{BAD_MESSAGE, Kind, Level, Outcome};
 

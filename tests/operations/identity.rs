@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use testbed::edge::Edge;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::module::{built, built_with_trap};
 use wasmparser::{Parser, Payload};
 

@@ -9,7 +9,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testbed::backend::Backend;
 use testbed::edge::PATH;
-use testbed::envoy::{Bootstrap, Envoy, repository};
+use testbed::envoy::{Bootstrap, Envoy};
+use testbed::files::repository;
 use testbed::redis;
 use testbed::wecom::{Account, Client, Event, Request};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::backend::free_port;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::waiting::PATIENCE;
 use testbed::wecom::Client;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 /// Whether the schemas are not installed, which is reported. In CI that is an error.
 pub(crate) fn are_missing() -> bool {

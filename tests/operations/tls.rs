@@ -4,7 +4,8 @@ use std::fs;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use testbed::edge::{PATH, Setup};
-use testbed::envoy::{Bootstrap, repository};
+use testbed::envoy::Bootstrap;
+use testbed::files::repository;
 use testbed::wecom::{Client, Event, send_raw};
 
 use crate::commented::example_with;

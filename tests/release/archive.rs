@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::contents::{ARCHIVE, release};
 use crate::output;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::{output, words};
 

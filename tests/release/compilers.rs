@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::contents::script;
 use crate::words;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use tempfile::NamedTempFile;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::module::built;
 
 use crate::{EPOCH, output, program, tool};

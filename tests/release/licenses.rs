@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::compilers::program_in;
 use crate::contents::release;

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::module::built;
 
 use crate::contents::release;

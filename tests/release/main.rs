@@ -22,7 +22,7 @@ mod workflow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 /// A program of the repository, or of `target/tools/bin`, with the time of the release fixed.
 fn program(path: &str) -> Command {

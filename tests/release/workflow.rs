@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use crate::contents::release;
 use crate::{output, tool};

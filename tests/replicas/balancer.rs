@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::json;
 use testbed::edge::PATH;
-use testbed::envoy::{Envoy, repository};
+use testbed::envoy::Envoy;
+use testbed::files::repository;
 
 use super::*;
 

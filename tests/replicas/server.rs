@@ -4,7 +4,7 @@ use std::fs;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use testbed::backend::Behaviour;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::redis::{PASSWORD, RIGHTS, Tls, USER};
 use testbed::waiting::until;
 

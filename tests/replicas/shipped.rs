@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 fn yaml(file: &str) -> Value {
     let text = fs::read_to_string(repository().join(file)).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 /// What came of a number of requests.
 #[derive(Debug, Clone, Copy)]

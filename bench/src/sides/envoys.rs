@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use testbed::envoy::{Bootstrap, Envoy, Launcher, repository};
+use testbed::envoy::{Bootstrap, Envoy, Launcher};
+use testbed::files::repository;
 
 use super::OTHERS;
 use crate::process::pin;

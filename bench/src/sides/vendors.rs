@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use testbed::backend::free_port;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::wecom::Account;
 use tokio::net::TcpStream;
 

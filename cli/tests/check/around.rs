@@ -163,7 +163,7 @@ fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
 
 /// deploy/replicas, with a module that is there.
 fn replica() -> Bootstrap {
-    let there = testbed::envoy::repository().join("Cargo.toml");
+    let there = testbed::files::repository().join("Cargo.toml");
     let bootstrap = Bootstrap::replica().unwrap();
     bootstrap.edit_plugin(|plugin| plugin["vm_config"]["code"]["local"]["filename"] = json!(there))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::json;
-use testbed::envoy::repository;
+use testbed::files::repository;
 
 use super::{Bootstrap, MANAGER, Value, about, assert_accepted, assert_all_warned, assert_warned, good};
 

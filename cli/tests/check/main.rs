@@ -24,7 +24,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::envoy::{Bootstrap, repository};
+use testbed::envoy::Bootstrap;
+use testbed::files::repository;
 use testbed::wecom::Account;
 
 /// The command's output and exit code.

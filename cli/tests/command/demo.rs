@@ -1,7 +1,7 @@
 //! `demo`: both of them, in a real Envoy.
 
 use regex::Regex;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::redis;
 
 use crate::{finish, program, run};

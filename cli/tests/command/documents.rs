@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use testbed::edge::{PATH, Setup};
-use testbed::envoy::{Bootstrap, repository};
+use testbed::envoy::Bootstrap;
+use testbed::files::repository;
 
 use crate::backend::Serving;
 use crate::{Said, run};

@@ -18,7 +18,7 @@ mod tls;
 use std::process::Stdio;
 
 use serde_json::Value;
-use testbed::envoy::repository;
+use testbed::files::repository;
 use testbed::wecom::Account;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;

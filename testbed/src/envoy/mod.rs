@@ -26,7 +26,6 @@ use self::bootstrap::START_LIMIT;
 pub use self::bootstrap::{Bootstrap, Launcher, dynamic_filter, for_this_envoy};
 use self::process::{POLL, Process, STOP_LIMIT, TAIL_LINES};
 pub use self::program::{func_e_is_there, version};
-pub use crate::files::repository;
 use crate::waiting::until_some;
 use crate::wecom::{Answer, Client};
 
