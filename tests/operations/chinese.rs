@@ -237,6 +237,23 @@ fn the_chinese_pages_have_the_structure_code_numbers_and_links_of_the_english_on
     assert!(found.is_empty(), "Chinese and English differ:\n\n{}", found.join("\n\n"));
 }
 
+/// A reader of the Chinese pages is told beforehand where the language changes.
+#[test]
+fn the_chinese_pages_say_which_pages_are_in_english_only() {
+    let pairs = pairs();
+    for (chinese, _) in &pairs {
+        let page = read(chinese);
+        for (text, link) in page.split("](").skip(1).zip(links(&page)) {
+            let (file, _) = target(chinese, link);
+            let is_paired = pairs.iter().any(|pair| pair.0 == file || pair.1 == file);
+            let is_english_only = !link.starts_with("https://") && file.ends_with(".md") && !is_paired;
+            let behind = text.split_once(')').map_or("", |(_, behind)| behind);
+            let says_so = behind.starts_with("（英文）") || behind.starts_with("，英文");
+            assert_eq!(says_so, is_english_only, "{chinese}: {link}");
+        }
+    }
+}
+
 #[test]
 fn comments_numbers_and_code_are_told_apart() {
     assert_eq!(without_comments("```sh", "make demo  # 演示\n# 注释\nmake test\n"), ["make demo", "", "make test"]);
