@@ -25,21 +25,29 @@ pub(crate) fn with_the_secret(bootstrap: Bootstrap) -> Bootstrap {
         .env("WECOM_BACKEND_SECRET", SECRET)
 }
 
-/// An Envoy before that backend, with the provider's generic URL besides the model's.
+/// An Envoy before that backend, configured as the page says, with the provider's generic URL besides the model's.
 async fn edge(program: &Program) -> Edge {
     let generic = format!("{PATH}/generic");
-    let edge = Edge::start_with(|bootstrap| {
-        with_the_secret(bootstrap).cluster("decision", program.port).cluster("backend", program.port).edit_plugin_value(
-            |plugin| {
-                let mut endpoint = plugin["endpoints"][0].clone();
-                endpoint["path"] = generic.into();
-                endpoint["name"] = "generic".into();
-                endpoint["receive_ids"] = json!([PROVIDER]);
-                plugin["endpoints"].as_array_mut().unwrap().push(endpoint);
-            },
-        )
-    });
-    edge.await.unwrap()
+    let upstreams = page::snippet("decision");
+    let variables = page::snippet("environment_variables")["environment_variables"].clone();
+    let bootstrap = Bootstrap::from_yaml(&page::edited(program.port)).unwrap().env("WECOM_BACKEND_SECRET", SECRET);
+    let bootstrap = bootstrap
+        .edit_plugin(|plugin| assert_eq!(plugin["vm_config"]["environment_variables"], variables))
+        .edit_plugin_value(|plugin| {
+            let mut endpoint = plugin["endpoints"][0].clone();
+            for name in ["decision", "events"] {
+                assert_eq!(endpoint[name], upstreams[name]);
+            }
+            endpoint["path"] = generic.into();
+            endpoint["name"] = "generic".into();
+            endpoint["receive_ids"] = json!([PROVIDER]);
+            plugin["endpoints"].as_array_mut().unwrap().push(endpoint);
+        });
+    let edge = Edge::start_with(|_| bootstrap).await.unwrap();
+    // Nobody but the filter reaches the decision endpoint through Envoy.
+    let bind = edge.account.seal("").with_header("authorization", SECRET.as_bytes());
+    assert_eq!(edge.client.send(&edge.envoy.url("/bind"), &bind).await.unwrap().status, 404);
+    edge
 }
 
 async fn errcode(edge: &Edge, bind: &Event) -> Option<u32> {
