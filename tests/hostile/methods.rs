@@ -67,6 +67,7 @@ async fn another_method_is_rejected_even_with_a_valid_bind() {
 async fn a_spelling_of_the_path_is_the_callbacks_or_reaches_no_backend() {
     let edge = Edge::start().await;
     const MISSED: Expected = Refused(503, "filter_missing"); // the route behind the filter
+    const PARAMETERS: Expected = Refused(400, "path_parameters"); // servlet containers drop what follows a `;`
     for (path, expected) in [
         (PATH, Bound),
         // Spellings that Envoy normalizes before the filter sees them.
@@ -95,6 +96,10 @@ async fn a_spelling_of_the_path_is_the_callbacks_or_reaches_no_backend() {
         ("/Suite/Receive", MISSED),
         ("/SUITE/RECEIVE", MISSED),
         ("/suite/receive/.", MISSED),
+        ("/suite;x/receive", PARAMETERS),
+        ("/suite;/receive", PARAMETERS),
+        ("/;x/suite/receive", PARAMETERS),
+        ("/x;/../y/../suite;x=1;y=2/receive", PARAMETERS),
         // Refused by Envoy.
         ("/suite%2freceive", Expected::Envoy(400)),
         ("/suite%5creceive", Expected::Envoy(400)),

@@ -8,6 +8,7 @@ use crate::check::node::{Node, Place};
 use crate::check::plugin::{Decision, Endpoint};
 use crate::check::route_match::Catches;
 use crate::check::routes;
+use crate::check::spelling;
 use crate::check::survey::Survey;
 
 /// What makes another path of the one that a route has caught.
@@ -72,7 +73,8 @@ fn reaching(envoy: &Node<'_>, survey: &Survey<'_>, decision: &Decision) -> Vec<(
 /// for it, or that becomes it on the way.
 fn candidates<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
     let mut candidates = routes::ways(host, path);
-    candidates.extend(routes::variants(path).iter().flat_map(|path| routes::ways(host, path)));
+    let spellings = routes::variants(path).into_iter().chain(spelling::with_parameters(path));
+    candidates.extend(spellings.flat_map(|path| routes::ways(host, &path)));
     let rewrites = |route: &Node<'_>| REWRITES.iter().any(|field| route.get(&format!("route.{field}")).is_some());
     let rewriting = host.items("routes").into_iter().filter(rewrites);
     candidates.extend(rewriting.map(|route| (route, Catches::Unknown)));

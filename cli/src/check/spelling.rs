@@ -1,6 +1,6 @@
 //! Other spellings of a callback's path. The filter compares a path as it comes to it, and a backend may
-//! take `/suite/./receive` for `/suite/receive`. So Envoy must resolve or refuse such a spelling, if any
-//! route would take it to a cluster: past the filter.
+//! take `/suite/./receive` for `/suite/receive`, or `/suite;x/receive`. So Envoy must resolve or refuse such a
+//! spelling, if any route would take it to a cluster: past the filter.
 
 use crate::check::finding::Findings;
 use crate::check::node::Node;
@@ -31,8 +31,11 @@ const SETTINGS: [Setting; 3] = [
     },
 ];
 
-/// Checks the settings of a manager against all of its routes.
+/// Checks the settings of a manager, and its routes for parameters, against all of its routes.
 pub(crate) fn check(manager: &Manager<'_>, survey: &Survey<'_>, endpoints: &[Endpoint], found: &mut Findings) {
+    if let Some(routes) = routes::of(manager, survey) {
+        check_parameters(&routes, endpoints, found);
+    }
     for setting in SETTINGS.iter().filter(|setting| !setting.is_right(&manager.node)) {
         let Setting { field, right, sign, .. } = setting;
         let must = format!("must be {}", right.first().unwrap_or(&""));
@@ -51,6 +54,34 @@ pub(crate) fn check(manager: &Manager<'_>, survey: &Survey<'_>, endpoints: &[End
             found.warning(place, format!("{must}, if {route} takes {past}: its match was not understood"));
         } else if !routes::unreadable(&routes).is_empty() {
             found.warning(place, format!("{must}, if any route takes {past}, to a cluster"));
+        }
+    }
+}
+
+/// Nothing in Envoy takes the parameters off a path, so a route must end such a request. Where a simpler spelling
+/// goes on as well, that is all there is to say.
+fn check_parameters(routes: &Node<'_>, endpoints: &[Endpoint], found: &mut Findings) {
+    for host in routes.items("virtual_hosts") {
+        let to_clusters = |path: &str| {
+            let ways = routes::ways(&host, path).into_iter();
+            ways.filter(|(route, _)| route.get("route").is_some()).collect::<Vec<_>>()
+        };
+        let is_plain = |endpoint: &&Endpoint| {
+            let mut simpler = routes::variants(&endpoint.path);
+            simpler.push(endpoint.path.clone());
+            simpler.iter().all(|path| to_clusters(path).is_empty())
+        };
+        let spellings = endpoints.iter().filter(is_plain).flat_map(|endpoint| with_parameters(&endpoint.path));
+        let mut ways: Vec<_> = spellings.flat_map(|spelling| to_clusters(&spelling)).collect();
+        ways.sort_by_key(|(_, catches)| *catches == Catches::Unknown);
+        let Some((route, catches)) = ways.first() else { continue };
+        let takes = "a callback's path written with `;`, which servlet containers drop, past the filter";
+        let before = "put a direct_response with status 400 and a body before it, for the safe_regex '.*;.*'";
+        if *catches == Catches::Unknown {
+            let reason = format!("may take {takes}: its match was not understood; {before}");
+            found.warning(route.place.clone(), reason);
+        } else {
+            found.problem(route.place.clone(), format!("takes {takes}, to a cluster: {before}"));
         }
     }
 }
@@ -129,6 +160,13 @@ fn with_escapes(path: &str, beginnings: &[String]) -> Vec<String> {
     let back = |beginning: &String| format!("{beginning}/{}{rest}", "..%2F".repeat(depth(beginning)));
     spellings.extend(beginnings.iter().map(back));
     spellings
+}
+
+/// A path with parameters, which a servlet container drops, in each of the places where it takes them.
+pub(crate) fn with_parameters(path: &str) -> Vec<String> {
+    slashes(path)
+        .map(|(before, after)| if before.is_empty() { format!("/;x/{after}") } else { format!("{before};x/{after}") })
+        .collect()
 }
 
 /// What is before and after each slash of a path.

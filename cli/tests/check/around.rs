@@ -211,11 +211,11 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
             let chain = hcm["http_filters"].as_array_mut().unwrap();
             chain.retain(|filter| !filter["typed_config"]["@type"].as_str().unwrap().ends_with("HeaderMutation"));
             let routes = &mut hcm["route_config"]["virtual_hosts"][0]["routes"];
-            *routes = json!([routes[0], backend]);
+            *routes = json!([routes[0], routes[1], backend]);
             change(hcm);
         })
     };
-    let at = format!("{MANAGER}.route_config.virtual_hosts[0].routes[1]");
+    let at = format!("{MANAGER}.route_config.virtual_hosts[0].routes[2]");
     let leads = format!("{at}: leads to endpoints[0].events.cluster and leaves x-wecom-* headers on");
     assert_warned(&route(&|_| {}), &leads);
 
@@ -223,7 +223,7 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
         route(&move |hcm| hcm.pointer_mut(pointer).unwrap()[field] = value.clone())
     };
     // The ways to take them off.
-    for pointer in ["/route_config", "/route_config/virtual_hosts/0", "/route_config/virtual_hosts/0/routes/1"] {
+    for pointer in ["/route_config", "/route_config/virtual_hosts/0", "/route_config/virtual_hosts/0/routes/2"] {
         let field = "request_headers_to_remove";
         assert_accepted(&set(pointer, field, names.clone()));
         assert_warned(&set(pointer, field, json!(["x-wecom-event", "x-wecom-req-id"])), &leads);
@@ -264,7 +264,7 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
         json!({ "strip": { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true } });
     assert_warned(&by_filter(&all, &|hcm| hcm["http_filters"][0]["disabled"] = json!(true)), &leads);
     let off = by_filter(&all, &|hcm| {
-        hcm["route_config"]["virtual_hosts"][0]["routes"][1]["typed_per_filter_config"] = off.clone();
+        hcm["route_config"]["virtual_hosts"][0]["routes"][2]["typed_per_filter_config"] = off.clone();
     });
     assert_warned(&off, &leads);
     assert_warned(
@@ -273,7 +273,7 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
     );
 
     // The ways to get there.
-    let set = |action: Value| set("/route_config/virtual_hosts/0/routes/1", "route", action);
+    let set = |action: Value| set("/route_config/virtual_hosts/0/routes/2", "route", action);
     let weighted = json!({ "weighted_clusters": { "clusters": [
         { "name": "other", "weight": 1 },
         { "name": "decision", "weight": 1 },

@@ -9,11 +9,11 @@ use super::{Bootstrap, MANAGER, Value, about, assert_accepted, assert_all_warned
 
 const UNKNOWN: &str = "endpoints[0].decision.headers: is not set, and a route leads to the same server";
 
-/// Those routes after the callback's, the last of which is for everything else. The decision endpoint is `/bind`.
+/// Those routes after the two for callbacks, the last of which is for everything else. The decision endpoint is `/bind`.
 fn with_routes(routes: &[Value]) -> Bootstrap {
     good().edit_hcm(|hcm| {
         let list = hcm["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
-        list.truncate(1);
+        list.truncate(2);
         list.extend(routes.iter().cloned());
     })
 }
@@ -49,24 +49,24 @@ fn assert_reached(bootstrap: &Bootstrap, index: usize, may: &str) {
 #[test]
 fn a_route_to_the_decision_endpoint_is_a_warning_and_so_are_headers_that_are_missing_then() {
     assert_accepted(&with_routes(&[everything("backend")]));
-    assert_reached(&with_routes(&[everything("decision")]), 1, "leads");
+    assert_reached(&with_routes(&[everything("decision")]), 2, "leads");
     let canary = json!({ "prefix": "/", "headers": [{ "name": "x-canary", "present_match": true }] });
-    assert_reached(&with_routes(&[to(canary, "decision"), everything("backend")]), 1, "leads");
+    assert_reached(&with_routes(&[to(canary, "decision"), everything("backend")]), 2, "leads");
     let unread = json!({ "path_match_policy": { "name": "template" } });
     let said = about(&with_routes(&[to(unread, "decision"), everything("backend")]), &[]);
-    assert!(said.err.contains("routes[1]: can lead strangers to"), "{said:?}");
+    assert!(said.err.contains("routes[2]: can lead strangers to"), "{said:?}");
 
     // A copy of a request asks, too.
     let mirrored = json!({ "match": { "prefix": "/" }, "route": {
         "cluster": "backend", "request_mirror_policies": [{ "cluster": "decision" }]
     } });
-    let at = format!("{MANAGER}.route_config.virtual_hosts[0].routes[1].route.request_mirror_policies[0]");
+    let at = format!("{MANAGER}.route_config.virtual_hosts[0].routes[2].route.request_mirror_policies[0]");
     assert_all_warned(&with_routes(&[mirrored]), &[&format!("{at}: leads strangers to"), UNKNOWN]);
 }
 
 #[test]
 fn another_name_of_the_same_server_is_found_out() {
-    assert_reached(&with_one_server(with_routes(&[everything("backend")])), 1, "leads");
+    assert_reached(&with_one_server(with_routes(&[everything("backend")])), 2, "leads");
     let another_port = good().cluster("decision", 9000).cluster("backend", 9001);
     assert_accepted(&another_port);
 }
@@ -88,10 +88,10 @@ fn a_path_that_ends_before_it_is_reached_by_nobody() {
 
     // A careless backend takes /BIND and /bind/ for the same.
     for narrow in [json!({ "path": "/bind" }), json!({ "prefix": "/bind" }), json!({ "prefix": "/bin/" })] {
-        assert_reached(&blocked(narrow), 2, "leads");
+        assert_reached(&blocked(narrow), 3, "leads");
     }
     let late = with_one_server(with_routes(&[everything("backend"), block(json!({ "prefix": "/bind" }))]));
-    assert_reached(&late, 1, "leads");
+    assert_reached(&late, 2, "leads");
 
     // Other paths of the server may be public, unless they become this one.
     let api = to(json!({ "prefix": "/api/" }), "decision");
@@ -102,7 +102,7 @@ fn a_path_that_ends_before_it_is_reached_by_nobody() {
     ] {
         let mut api = api.clone();
         api["route"][field] = rewrite;
-        assert_reached(&with_routes(&[api, everything("backend")]), 1, "can lead");
+        assert_reached(&with_routes(&[api, everything("backend")]), 2, "can lead");
     }
 }
 

@@ -33,7 +33,7 @@ fn a_callback_must_not_go_on_to_a_backend() {
     let goes_on = "catches the path of endpoints[0] and is no direct_response";
     let at = |index: usize| format!("{MANAGER}.{ROUTES}[{index}]: {goes_on}");
     // There is no route for it; the next one is for everything.
-    assert_refused(&with(|routes| drop(routes.remove(0))), &[&at(0)]);
+    assert_refused(&with(|routes| drop(routes.remove(0))), &[&at(1)]);
     // It is no direct_response.
     for action in [json!({ "route": { "cluster": "backend" } }), json!({ "redirect": { "path_redirect": "/x" } })] {
         let mut route = action;
@@ -54,7 +54,7 @@ fn a_callback_must_not_go_on_to_a_backend() {
     }
     // It is for some of the requests only.
     let headers = json!([{ "name": "content-type", "string_match": { "prefix": "application/json" } }]);
-    assert_refused(&callbacks(|callbacks| callbacks["match"]["headers"] = headers), &[&at(1)]);
+    assert_refused(&callbacks(|callbacks| callbacks["match"]["headers"] = headers), &[&at(2)]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn the_callbacks_route_must_answer_with_an_error_and_a_body() {
 
 #[test]
 fn other_letters_and_a_slash_at_the_end_must_not_go_on_either() {
-    let at = format!("{MANAGER}.{ROUTES}[1]: catches the path of endpoints[0] written in capitals or with a slash");
+    let at = format!("{MANAGER}.{ROUTES}[2]: catches the path of endpoints[0] written in capitals or with a slash");
     for narrow in [
         json!({ "path": "/suite/receive" }),
         json!({ "prefix": "/suite/receive" }),
@@ -130,7 +130,7 @@ fn every_endpoint_and_every_virtual_host_is_looked_at() {
         endpoint["name"] = json!("second");
         value["endpoints"].as_array_mut().unwrap().push(endpoint);
     };
-    let line = format!("{MANAGER}.{ROUTES}[1]: catches the path of endpoints[1] and is no direct_response");
+    let line = format!("{MANAGER}.{ROUTES}[2]: catches the path of endpoints[1] and is no direct_response");
     assert_refused(&good().edit_plugin_value(second), &[&line]);
 
     let host = |routes: Value| {
@@ -205,8 +205,8 @@ fn what_switches_a_filter_must_say_on_or_off() {
         ("/route_config/virtual_hosts/0", "route_config.virtual_hosts[0]"),
         ("/route_config/virtual_hosts/0/routes/0", "route_config.virtual_hosts[0].routes[0]"),
         (
-            "/route_config/virtual_hosts/0/routes/2/route/weighted_clusters/clusters/0",
-            "route_config.virtual_hosts[0].routes[2].route.weighted_clusters.clusters[0]",
+            "/route_config/virtual_hosts/0/routes/3/route/weighted_clusters/clusters/0",
+            "route_config.virtual_hosts[0].routes[3].route.weighted_clusters.clusters[0]",
         ),
     ] {
         for filter in ["wecom", "cors"] {

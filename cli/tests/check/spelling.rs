@@ -6,12 +6,12 @@ use super::{Bootstrap, MANAGER, Value, assert_accepted, assert_all_warned, asser
 
 const SETTINGS: [&str; 3] = ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"];
 
-/// `envoy.yaml` without one of the settings, and with these routes behind the callback's.
+/// `envoy.yaml` without one of the settings, and with these routes behind the two for callbacks.
 fn without(field: &str, routes: &[Value]) -> Bootstrap {
     good().edit_hcm(|hcm| {
         hcm[field] = Value::Null;
         let all = hcm["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
-        all.truncate(1);
+        all.truncate(2);
         all.extend(routes.iter().cloned());
     })
 }
@@ -35,7 +35,7 @@ fn a_path_with_a_route_for_everything_must_have_one_spelling() {
         ("path_with_escaped_slashes_action", json!(null), "%2F"),
     ] {
         let says =
-            format!(": route_config.virtual_hosts[0].routes[1] takes a callback's path written with {sign} past");
+            format!(": route_config.virtual_hosts[0].routes[2] takes a callback's path written with {sign} past");
         assert_refused(&good().edit_hcm(|hcm| hcm[field] = value), &[&line(field, &says)]);
     }
     for action in ["UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"] {
@@ -61,8 +61,8 @@ fn where_no_route_leads_to_a_cluster_any_spelling_will_do() {
 
 #[test]
 fn a_route_that_takes_another_spelling_to_a_cluster_is_a_problem() {
-    let takes = ": route_config.virtual_hosts[0].routes[1] takes a callback's path";
-    let unread = ", if route_config.virtual_hosts[0].routes[1] takes a callback's path";
+    let takes = ": route_config.virtual_hosts[0].routes[2] takes a callback's path";
+    let unread = ", if route_config.virtual_hosts[0].routes[2] takes a callback's path";
     for (route_match, expected) in [
         (json!({ "prefix": "/" }), [takes; 3]),
         // `/suite//receive`
@@ -104,16 +104,50 @@ fn a_spelling_that_ends_at_a_route_before_goes_nowhere() {
     }
 }
 
+/// As servlet containers drop them.
+#[test]
+fn parameters_in_the_path_must_end_at_a_route() {
+    let at = |index: usize| format!("{MANAGER}.route_config.virtual_hosts[0].routes[{index}]");
+    let with = |routes: Value| good().edit_hcm(|hcm| hcm["route_config"]["virtual_hosts"][0]["routes"] = routes);
+    let all = good()
+        .config()
+        .pointer(&format!(
+            "/{}",
+            "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes"
+        ))
+        .unwrap()
+        .clone();
+    assert!(all[1]["match"]["safe_regex"]["regex"] == ".*;.*");
+    let takes = |index: usize| format!("{}: takes a callback's path written with `;`", at(index));
+    assert_accepted(&with(json!([all[0], all[1], all[2]])));
+    assert_refused(&with(json!([all[0], all[2]])), &[&takes(1)]);
+    assert_refused(&with(json!([all[0], all[2], all[1]])), &[&takes(1)]);
+    for route_match in [
+        json!({ "prefix": "/suite" }),
+        json!({ "prefix": "/;" }),
+        json!({ "safe_regex": { "regex": "/suite;?.*/receive" } }),
+        json!({ "path": "/suite;x/receive" }),
+    ] {
+        assert_refused(&with(json!([all[0], to_cluster(route_match)])), &[&takes(1)]);
+    }
+    for elsewhere in [json!({ "prefix": "/other" }), json!({ "path_separated_prefix": "/suite/other" })] {
+        assert_accepted(&with(json!([all[0], to_cluster(elsewhere)])));
+    }
+}
+
 #[test]
 fn the_routes_of_every_virtual_host_count() {
     for field in SETTINGS {
         let two = without(field, &[]).edit_hcm(|hcm| {
-            let routes =
-                json!([hcm["route_config"]["virtual_hosts"][0]["routes"][0], to_cluster(json!({ "prefix": "/" }))]);
+            let routes = hcm["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap()[..2]
+                .iter()
+                .cloned()
+                .chain([to_cluster(json!({ "prefix": "/" }))])
+                .collect::<Value>();
             let other = json!({ "name": "other", "domains": ["other.example"], "routes": routes });
             hcm["route_config"]["virtual_hosts"].as_array_mut().unwrap().push(other);
         });
-        assert_refused(&two, &[&line(field, ": route_config.virtual_hosts[1].routes[1] takes")]);
+        assert_refused(&two, &[&line(field, ": route_config.virtual_hosts[1].routes[2] takes")]);
     }
 }
 
