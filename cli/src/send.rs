@@ -115,9 +115,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CODE")]
     expect_errcode: Option<u32>,
 
-    /// Let an answer in clear carry the errcode 0 if it is an empty 200, or success: for a URL behind which
-    /// there is no filter.
-    #[arg(long, requires = "expect_errcode")]
+    /// Take a bind's answer in clear for errcode 0 if it is an empty 200, or success: for a URL behind which
+    /// there is no filter. Otherwise an answer in clear is never as expected.
+    #[arg(long)]
     accept_clear: bool,
 
     /// The HTTP status that every answer must have.

@@ -96,8 +96,12 @@ impl Reading {
         self.in_clear
     }
 
-    /// Whether it is what was asked for; where nothing was, what WeCom can read.
+    /// Whether it is what was asked for; where nothing was, what WeCom can read. To WeCom an empty 200 approves a
+    /// bind, but no filter said it.
     pub(super) fn as_expected(&self, options: &Options) -> bool {
+        if self.in_clear && !(options.accept_clear && self.readable) {
+            return false;
+        }
         if options.expect_errcode.is_none() && options.expect_status.is_none() {
             return self.readable;
         }

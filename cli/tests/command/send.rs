@@ -74,18 +74,24 @@ async fn the_digits_of_an_echo_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_bind_that_is_answered_in_clear_gets_a_warning() {
+async fn a_bind_that_is_answered_in_clear_is_never_as_it_should_be() {
     let backend = Backend::start().await.unwrap();
     let url = format!("http://{}/", backend.address());
-    for (behaviour, code, errcode) in [
+    for (behaviour, accepted, errcode) in [
         (Behaviour::empty(), 0, json!(0)),
         (Behaviour::success(), 0, json!(0)),
         (Behaviour::verdict(4), 1, Value::Null),
         (Behaviour::html(), 1, Value::Null),
     ] {
         backend.always(behaviour.clone());
+        for expecting in [&[][..], &["--expect-status", "200"]] {
+            let send = [&["send", &url], expecting].concat();
+            let said = run(&send).await;
+            assert_eq!(said.code, 1, "{behaviour}: {said:?}");
+            let accepting = run(&[&send[..], &["--accept-clear"]].concat()).await;
+            assert_eq!(accepting.code, accepted, "{behaviour}: {accepting:?}");
+        }
         let said = run(&["send", &url]).await;
-        assert_eq!(said.code, code, "{behaviour}: {said:?}");
         assert!(said.err.starts_with(IN_CLEAR) && said.err.lines().count() == 1, "{behaviour}: {said:?}");
         assert!(said.out.contains("(in clear, not encrypted: "), "{behaviour}: {said:?}");
         let object = run(&["send", &url, "--json"]).await;
@@ -116,8 +122,6 @@ async fn a_bind_that_is_answered_in_clear_gets_a_warning() {
         let other = run(&["send", &url, "--accept-clear", "--expect-errcode", "4"]).await;
         assert_eq!(other.code, 1, "{behaviour}: {other:?}");
     }
-    let alone = run(&["send", &url, "--accept-clear"]).await;
-    assert!(alone.code == 2 && alone.err.contains("--expect-errcode"), "{alone:?}");
     backend.always(Behaviour::success());
     // Neither is there one in the answer to a callback of another type.
     let other = run(&["send", &url, "--type", "unbind", "--expect-errcode", "0", "--accept-clear"]).await;
