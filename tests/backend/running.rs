@@ -1,9 +1,13 @@
 //! The three backends behind the filter.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testbed::edge::{Edge, PATH};
 use testbed::envoy::Bootstrap;
 use testbed::wecom::{Account, Client, Event, Request, random_id};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use wecom_callback_filter::wecom::callback::EventType;
 
@@ -85,6 +89,7 @@ async fn serves(language: Language) {
     takes_nothing_else(&edge, &program).await;
     fails_with_an_error(&edge, &program).await;
     keeps_to_the_key_and_the_secret(&edge, &program).await;
+    reads_no_body_as_a_request(&program).await;
     for secret in [SECRET, "s3cret", "zB5Tn0cWq7LdY2hK9vXe4RjM1uPs8GoAf6NiD3bQyCtVxZ"] {
         assert!(!program.output().contains(secret), "it prints secrets: {}", program.output());
     }
@@ -147,6 +152,20 @@ async fn fails_with_an_error(edge: &Edge, program: &Program) {
 }
 
 /// What the filter cannot keep apart after a restart of Envoy, and who else may reach the backend.
+/// What a stranger's body leaves on a connection would be answered before the filter's next call.
+async fn reads_no_body_as_a_request(program: &Program) {
+    let mut connection = TcpStream::connect(("127.0.0.1", program.port)).await.unwrap();
+    let chunked = "POST /bind HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let next = "POST /bind HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    connection.write_all([chunked, next].concat().as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    // A server that has closed before it has read everything may end the connection with a reset.
+    let _ = tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut read)).await.unwrap();
+    let read = String::from_utf8_lossy(&read).into_owned();
+    let statuses: Vec<_> = read.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert!(matches!(statuses[..], ["401", "401"] | ["411"]), "{read}");
+}
+
 async fn keeps_to_the_key_and_the_secret(edge: &Edge, program: &Program) {
     let [curl] = &page::blocks("sh").into_iter().filter(|text| text.contains("curl")).collect::<Vec<_>>()[..] else {
         panic!("one block with curl")

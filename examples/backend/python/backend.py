@@ -68,11 +68,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        length = int(self.headers.get("content-length", 0))
-        if not 0 <= length <= LARGEST:
-            self.close_connection = True
-            return self.reply(413, '{"error":"too large"}')
-        body = self.rfile.read(length)
+        length = self.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > LARGEST:
+            self.close_connection = True  # what follows is not read
+            return self.reply(413 if length else 411, '{"error":"too large, or no length"}')
+        body = self.rfile.read(int(length))
         if not hmac.compare_digest(self.headers.get("authorization", "").encode(), SECRET.encode()):
             return self.reply(401, '{"error":"not the filter"}')
         names = ("x-wecom-receive-id", "idempotency-key", "x-wecom-event")
