@@ -1,10 +1,12 @@
 //! The clusters that the filter calls.
 
+use crate::check::decision::same_servers;
 use crate::check::finding::Findings;
 use crate::check::node::{Node, Place};
 use crate::check::plugin::Endpoint;
 
 const TCP_POOL: &str = "envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto";
+const CODEC: &str = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Checks the clusters of a bootstrap; `plugin` is where the endpoints stand.
@@ -15,7 +17,10 @@ pub(crate) fn check(bootstrap: &Node<'_>, endpoints: &[Endpoint], plugin: &Place
     let clusters = bootstrap.items("static_resources.clusters");
     for (field, name) in endpoints.iter().flat_map(|endpoint| &endpoint.clusters) {
         match clusters.iter().find(|cluster| cluster.text("name") == Some(name)) {
-            Some(cluster) => mirror(cluster, field, found),
+            Some(cluster) => {
+                mirror(cluster, &same_servers(bootstrap, name), field, found);
+                filters(cluster, field, found);
+            }
             None if bootstrap.get("dynamic_resources.cds_config").is_some() => {}
             None => found.problem(plugin.below(field), "the file has no cluster of that name"),
         }
@@ -47,18 +52,41 @@ fn is_raw_tcp(cluster: &Node<'_>) -> bool {
 }
 
 fn takes_one_exchange(cluster: &Node<'_>) -> bool {
-    let options = cluster.entries("typed_extension_protocol_options");
-    let mut options = options.into_iter().filter_map(|(_, options)| options.message(HTTP_OPTIONS));
-    options.any(|options| options.number("common_http_protocol_options.max_requests_per_connection") == Some(1))
+    http_options(cluster)
+        .iter()
+        .any(|options| options.number("common_http_protocol_options.max_requests_per_connection") == Some(1))
 }
 
-/// A retry policy of the cluster's own is switched off for the filter's calls; this cannot be.
-fn mirror(cluster: &Node<'_>, field: &str, found: &mut Findings) {
-    for (_, options) in cluster.entries("typed_extension_protocol_options") {
-        let options = options.message(HTTP_OPTIONS);
-        if let Some(options) = options.filter(|options| !options.items("request_mirror_policies").is_empty()) {
-            let reason = format!("copies every plaintext callback of {field}: no call can switch it off");
-            found.warning(options.at("request_mirror_policies"), reason);
+fn http_options<'a>(cluster: &Node<'a>) -> Vec<Node<'a>> {
+    let options = cluster.entries("typed_extension_protocol_options").into_iter();
+    options.filter_map(|(_, options)| options.message(HTTP_OPTIONS)).collect()
+}
+
+/// A retry policy of the cluster's own is switched off for the filter's calls; this cannot be. `own` are the names of
+/// its servers.
+fn mirror(cluster: &Node<'_>, own: &[&str], field: &str, found: &mut Findings) {
+    for options in http_options(cluster) {
+        let policies = options.items("request_mirror_policies");
+        if policies.is_empty() {
+            continue;
         }
+        let place = options.at("request_mirror_policies");
+        if policies.iter().any(|policy| policy.text("cluster").is_some_and(|to| own.contains(&to))) {
+            let reason = "sends every callback twice to the same server: no call can switch it off";
+            found.problem(place, format!("{reason}, and {field} would decide more than once"));
+        } else {
+            let reason = format!("copies every plaintext callback of {field}: no call can switch it off");
+            found.warning(place, reason);
+        }
+    }
+}
+
+/// Filters between the filter's call and the server. One that makes an empty 200 of a failure approves binds.
+fn filters(cluster: &Node<'_>, field: &str, found: &mut Findings) {
+    let filters = http_options(cluster).into_iter().flat_map(|options| options.items("http_filters"));
+    let others = filters.filter(|filter| filter.get("typed_config").is_none_or(|any| any.message(CODEC).is_none()));
+    for other in others {
+        let reason = format!("can change the answers of {field}: an empty 200 that it makes of a failure is approval");
+        found.warning(other.place, reason);
     }
 }

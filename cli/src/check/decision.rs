@@ -82,7 +82,7 @@ fn candidates<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
 }
 
 /// That cluster, and those of the file that have a server with it.
-fn same_servers<'a>(envoy: &Node<'a>, name: &'a str) -> Vec<&'a str> {
+pub(crate) fn same_servers<'a>(envoy: &Node<'a>, name: &'a str) -> Vec<&'a str> {
     let clusters = envoy.items("static_resources.clusters");
     let own = clusters.iter().find(|cluster| cluster.text("name") == Some(name)).map(servers).unwrap_or_default();
     let shares = |cluster: &&Node<'_>| servers(cluster).iter().any(|server| own.contains(server));

@@ -55,8 +55,13 @@ pub(crate) fn is_on(filter: &Node<'_>, around: [&Node<'_>; 3]) -> bool {
 
 /// The filters that a request passes before it is routed to a cluster.
 pub(crate) fn chain_to_router<'a>(manager: &Manager<'a>) -> Vec<Node<'a>> {
-    let is_router = |filter: &Node<'_>| filter.get("typed_config").and_then(|any| any.message(ROUTER)).is_some();
-    manager.chain().into_iter().take_while(|filter| !is_router(filter)).collect()
+    manager.chain().into_iter().take_while(|filter| !holds(filter, ROUTER)).collect()
+}
+
+/// Whether a filter is of that type, or runs one of it: an `ExtensionWithMatcher` has it in `extension_config`,
+/// a `Composite` in an action of the matcher around it.
+fn holds(filter: &Node<'_>, type_name: &str) -> bool {
+    filter.message(type_name).is_some() || filter.children().iter().any(|below| holds(below, type_name))
 }
 
 /// The protocol does not bind a reply to its request: who can alter the traffic could answer a bind with
@@ -111,7 +116,7 @@ fn idle_streams(manager: &Node<'_>, found: &mut Findings) {
 /// Other filters of the chain that get the filter's answers, and may make something else of them.
 fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
     for other in manager.chain().into_iter().filter(|other| other.place != filter.place) {
-        let is = |name: &str| other.get("typed_config").is_some_and(|config| config.message(name).is_some());
+        let is = |name: &str| holds(&other, name);
         if is("envoy.extensions.filters.http.custom_response.v3.CustomResponse") {
             let reason = "must not be in the filter's chain: it replaces the filter's answers, and to WeCom an empty 200, or \
                           `success`, means \"bound\"";

@@ -70,6 +70,10 @@ pub(crate) fn check(
     loop {
         let error = match result {
             Ok(config) => {
+                if config.freshness_seconds() == 0 && plugin.is_given("freshness_seconds") {
+                    let reason = "is 0: a recorded callback is delivered again as soon as its record has expired";
+                    found.warning(place.below("freshness_seconds"), reason);
+                }
                 plugin.config = Some(config);
                 return plugin;
             }

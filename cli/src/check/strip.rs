@@ -11,6 +11,7 @@ use crate::check::route_match::is_whole_match;
 use crate::check::routes;
 use crate::check::survey::{Manager, Survey};
 
+/// CGI and WSGI read `x_wecom_event` as the same header.
 const HEADERS: [&str; 3] = ["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"];
 
 const MUTATION: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
@@ -57,7 +58,13 @@ fn is_stripped(manager: &Manager<'_>, [target, route, host, routes]: [&Node<'_>;
             mutations.extend(own.map(|own| own.items("mutations.request_mutations")).unwrap_or_default());
         }
     }
-    HEADERS.iter().all(|header| {
+    let drops_underscores = matches!(
+        manager.node.text("common_http_protocol_options.headers_with_underscores_action"),
+        Some("DROP_HEADER" | "REJECT_REQUEST")
+    );
+    let underscored = HEADERS.iter().filter(|_| !drops_underscores).map(|header| header.replace('-', "_"));
+    HEADERS.iter().map(|header| (*header).to_owned()).chain(underscored).all(|header| {
+        let header = header.as_str();
         removals.iter().any(|name| is_name(name.value.as_str(), header))
             || mutations.iter().any(|mutation| {
                 is_name(mutation.text("remove"), header)

@@ -114,6 +114,62 @@ fn no_other_filter_may_rewrite_the_answers() {
     }
 }
 
+/// That filter below a matcher, which skips it for some requests.
+fn with_matcher(any: &Value) -> Value {
+    let skip = "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter";
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+        "extension_config": { "name": "inner", "typed_config": any },
+        "xds_matcher": { "matcher_tree": {
+            "input": { "name": "header", "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": "x-skip"
+            } },
+            "exact_match_map": { "map": { "1": { "action": { "name": "skip", "typed_config": { "@type": skip } } } } }
+        } }
+    })
+}
+
+#[test]
+fn a_filter_inside_another_is_judged_by_its_own_type() {
+    const OF_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
+    let at = format!("{MANAGER}.http_filters[0]: ");
+    let first = |any: &Value| {
+        with(|hcm| {
+            let other = json!({ "name": "other", "typed_config": any });
+            hcm["http_filters"].as_array_mut().unwrap().insert(0, other);
+        })
+    };
+    let lua = json!({ "@type": format!("{OF_FILTERS}.lua.v3.Lua") });
+    let typed_struct = json!({
+        "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
+        "type_url": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+        "value": { "extension_config": { "name": "inner", "typed_config": lua } }
+    });
+    // A Composite runs what the matcher's action names.
+    let mut composite = with_matcher(&json!({ "@type": format!("{OF_FILTERS}.composite.v3.Composite") }));
+    composite["xds_matcher"]["on_no_match"] = json!({ "action": { "name": "run", "typed_config": {
+        "@type": format!("{OF_FILTERS}.composite.v3.ExecuteFilterAction"),
+        "typed_config": { "name": "inner", "typed_config": lua }
+    } } });
+    for any in [with_matcher(&lua), with_matcher(&with_matcher(&lua)), typed_struct, composite] {
+        assert_warned(&first(&any), &format!("{at}can rewrite the filter's answers"));
+    }
+    let custom = json!({ "@type": format!("{OF_FILTERS}.custom_response.v3.CustomResponse") });
+    assert_refused(&first(&with_matcher(&custom)), &[&format!("{at}must not be in the filter's chain")]);
+    assert_accepted(&first(&with_matcher(&json!({ "@type": format!("{OF_FILTERS}.cors.v3.Cors") }))));
+
+    // The router ends the chain there, too.
+    let ended = with(|hcm| {
+        let chain = hcm["http_filters"].as_array_mut().unwrap();
+        let mut router = chain.pop().unwrap();
+        router["typed_config"] = with_matcher(&router["typed_config"]);
+        chain.insert(0, router);
+    });
+    let filter = filter_in_chain(&ended);
+    let leads = format!("warning: {MANAGER}.route_config.virtual_hosts[0].routes[2]: leads to");
+    assert_refused(&ended, &[&format!("{filter}: must stand before the router"), &leads]);
+}
+
 #[test]
 fn a_request_that_waits_is_not_ended_as_idle() {
     for (timeout, is_long_enough) in [("1s", false), ("2.9s", false), ("3s", true), ("0s", true), ("300s", true)] {
@@ -137,13 +193,13 @@ fn a_cluster_that_is_called_must_be_there() {
 }
 
 #[test]
-fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
-    let mirrored = |name: &str| {
+fn a_mirror_of_a_cluster_that_is_called_is_a_warning_and_one_to_the_same_server_a_problem() {
+    let mirrored = |name: &str, to: &str| {
         good().edit_cluster(name, |cluster| {
             cluster["typed_extension_protocol_options"] = json!({ (HTTP_OPTIONS): {
                 "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
                 "explicit_http_config": { "http_protocol_options": {} },
-                "request_mirror_policies": [{ "cluster": "backend" }],
+                "request_mirror_policies": [{ "cluster": to }],
                 "retry_policy": { "retry_on": "5xx" }
             } });
         })
@@ -154,11 +210,41 @@ fn a_mirror_of_a_cluster_that_is_called_is_a_warning() {
              .request_mirror_policies"
         );
         let warning = format!("{at}: copies every plaintext callback of endpoints[0].{field}.cluster");
-        assert_warned(&mirrored(name), &warning);
+        assert_warned(&mirrored(name, "shadow"), &warning);
+        let problem = format!("{at}: sends every callback twice to the same server");
+        assert_refused(&mirrored(name, name), &[&problem]);
+        let renamed = mirrored(name, "shadow").add_cluster("shadow", 9005).cluster(name, 9005);
+        assert_refused(&renamed, &[&problem]);
     }
-    let other =
-        mirrored("backend").edit_plugin_value(|value| value["endpoints"][0]["events"]["cluster"] = json!("decision"));
+    let other = mirrored("backend", "backend")
+        .edit_plugin_value(|value| value["endpoints"][0]["events"]["cluster"] = json!("decision"));
     assert_accepted(&other);
+}
+
+#[test]
+fn filters_between_a_call_and_its_server_are_a_warning() {
+    let with = |any: Value| {
+        good().edit_cluster("decision", |cluster| {
+            let filters = json!([{ "name": "first", "typed_config": any }, { "name": "codec", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+            } }]);
+            cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = filters;
+        })
+    };
+    let at = format!(
+        "static_resources.clusters[0].typed_extension_protocol_options[\"{HTTP_OPTIONS}\"].http_filters[0]: can change"
+    );
+    let lua = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua" });
+    assert_warned(&with(lua), &at);
+    let codec = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec" });
+    assert_accepted(&with(codec));
+}
+
+#[test]
+fn no_limit_of_a_callbacks_age_is_a_warning() {
+    let with = |seconds: u64| good().edit_plugin_value(|value| value["freshness_seconds"] = json!(seconds));
+    assert_warned(&with(0), "freshness_seconds: is 0");
+    assert_accepted(&with(60));
 }
 
 /// deploy/replicas, with a module that is there.
@@ -203,7 +289,9 @@ fn metrics_without_labels_are_a_warning() {
 
 #[test]
 fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning() {
-    let names = json!(["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"]);
+    let dashed = ["x-wecom-event", "x-wecom-req-id", "x-wecom-receive-id"];
+    let underscored = ["x_wecom_event", "x_wecom_req_id", "x_wecom_receive_id"];
+    let names = json!([dashed, underscored].concat());
     let backend = json!({ "match": { "prefix": "/" }, "route": { "cluster": "backend" } });
     let route = |change: &dyn Fn(&mut Value)| {
         good().edit_hcm(|hcm| {
@@ -226,7 +314,15 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
     for pointer in ["/route_config", "/route_config/virtual_hosts/0", "/route_config/virtual_hosts/0/routes/2"] {
         let field = "request_headers_to_remove";
         assert_accepted(&set(pointer, field, names.clone()));
-        assert_warned(&set(pointer, field, json!(["x-wecom-event", "x-wecom-req-id"])), &leads);
+        assert_warned(&set(pointer, field, json!(dashed)), &leads);
+        assert_warned(&set(pointer, field, json!(underscored)), &leads);
+        // Envoy itself can drop names with underscores, which CGI and WSGI read as those with dashes.
+        for (action, drops) in [("ALLOW", false), ("DROP_HEADER", true), ("REJECT_REQUEST", true)] {
+            let bootstrap = set(pointer, field, json!(dashed)).edit_hcm(|hcm| {
+                hcm["common_http_protocol_options"]["headers_with_underscores_action"] = json!(action);
+            });
+            if drops { assert_accepted(&bootstrap) } else { assert_warned(&bootstrap, &leads) }
+        }
     }
     let mutation = |name: &str, request_mutations: Value| {
         json!({ "name": name, "typed_config": {
@@ -242,15 +338,17 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
     };
     let on_match = |matcher: Value| json!([{ "remove_on_match": { "key_matcher": matcher } }]);
     for mutations in [
-        on_match(json!({ "prefix": "x-wecom-" })),
-        on_match(json!({ "prefix": "X-WeCom-", "ignore_case": true })),
-        on_match(json!({ "safe_regex": { "regex": "x-wecom-.*" } })),
+        json!([on_match(json!({ "prefix": "x-wecom-" }))[0], on_match(json!({ "prefix": "x_wecom_" }))[0]]),
+        on_match(json!({ "safe_regex": { "regex": "x[^a-z]wecom[^a-z].*" } })),
         on_match(json!({ "contains": "wecom" })),
-        json!([{ "remove": "x-wecom-event" }, { "remove": "x-wecom-req-id" }, { "remove": "x-wecom-receive-id" }]),
+        on_match(json!({ "contains": "WeCom", "ignore_case": true })),
+        [dashed, underscored].concat().iter().map(|name| json!({ "remove": name })).collect(),
     ] {
         assert_accepted(&by_filter(&mutations, &|_| {}));
     }
     for mutations in [
+        on_match(json!({ "prefix": "x-wecom-" })),
+        on_match(json!({ "safe_regex": { "regex": "x-wecom-.*" } })),
         on_match(json!({ "prefix": "x-wecom-e" })),
         on_match(json!({ "safe_regex": { "regex": "x-wecom-" } })),
         on_match(json!({ "suffix": "-id" })),
@@ -259,7 +357,7 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
         assert_warned(&by_filter(&mutations, &|_| {}), &leads);
     }
     // A filter that is off, or that no request gets to, takes off nothing.
-    let all = on_match(json!({ "prefix": "x-wecom-" }));
+    let all = on_match(json!({ "contains": "wecom" }));
     let off =
         json!({ "strip": { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true } });
     assert_warned(&by_filter(&all, &|hcm| hcm["http_filters"][0]["disabled"] = json!(true)), &leads);
