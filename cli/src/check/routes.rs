@@ -135,7 +135,7 @@ pub(crate) fn ways<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> 
     ways
 }
 
-/// Where a route sends requests: the cluster, unless the request itself names it, and what says so.
+/// Where a route sends requests: the cluster, unless the request itself or code names it, and what says so.
 pub(crate) fn targets<'a>(around: [&Node<'a>; 3]) -> Vec<(Option<&'a str>, Node<'a>)> {
     let [route, host, routes] = around;
     let Some(action) = route.get("route") else { return Vec::new() };
@@ -144,7 +144,10 @@ pub(crate) fn targets<'a>(around: [&Node<'a>; 3]) -> Vec<(Option<&'a str>, Node<
         targets.extend(mirroring.items("request_mirror_policies"));
     }
     let mut targets: Vec<_> = targets.into_iter().filter_map(|target| Some((cluster(&target)?, target))).collect();
-    targets.extend(cluster(&action).map(|cluster| (cluster, route.clone())));
+    // Whatever else it says, as `cluster_specifier_plugin`, is code that names the cluster.
+    if action.get("weighted_clusters").is_none() {
+        targets.push((cluster(&action).flatten(), route.clone()));
+    }
     targets
 }
 

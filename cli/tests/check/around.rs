@@ -384,9 +384,14 @@ fn a_route_to_a_called_cluster_that_leaves_the_filters_headers_on_is_a_warning()
     assert_all_warned(&set(weighted), &[&target, &stranger, headers]);
     let mirrored = json!({ "cluster": "other", "request_mirror_policies": [{ "cluster": "backend" }] });
     assert_warned(&set(mirrored), &format!("{at}.route.request_mirror_policies[0]: leads to"));
-    let named = set(json!({ "cluster_header": "x-to" }));
     let lines = [&format!("{at}: can lead to endpoints[0]"), &format!("{at}: can lead strangers to")];
-    assert_all_warned(&named, &[lines[0], lines[1], headers]);
+    for named in [
+        json!({ "cluster_header": "x-to" }),
+        json!({ "cluster_specifier_plugin": "lua" }),
+        json!({ "inline_cluster_specifier_plugin": { "extension": { "name": "lua" } } }),
+    ] {
+        assert_all_warned(&set(named), &[lines[0], lines[1], headers]);
+    }
     assert_accepted(&set(json!({ "cluster": "other" })));
 
     // Another listener of the same Envoy leads there too.
