@@ -11,6 +11,7 @@
 //! | [`survey`] | where the filters, the connection managers and the routes are in all documents |
 //! | [`plugin`], [`environment`] | the plugin configuration, with everything that is wrong in it |
 //! | [`filter`], [`capabilities`] | the filter's settings in Envoy, and what Envoy must allow it |
+//! | [`records`] | whether the filters of one Envoy share their record of duplicates |
 //! | [`manager`] | the connection manager that the filter stands in |
 //! | [`routes`], [`route_match`] | the callback's route |
 //! | [`spelling`] | other spellings of the callback's path |
@@ -34,6 +35,7 @@ mod manager;
 mod node;
 mod output;
 mod plugin;
+mod records;
 mod route_match;
 mod routes;
 mod run;

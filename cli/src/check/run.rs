@@ -11,7 +11,7 @@ use crate::check::lines::Lines;
 use crate::check::output::Report;
 use crate::check::plugin::{self, Endpoint, Plugin};
 use crate::check::survey::{Filter, Position, Survey};
-use crate::check::{Options, clusters, decision, filter, labels, manager, routes, spelling, strip};
+use crate::check::{Options, clusters, decision, filter, labels, manager, records, routes, spelling, strip};
 
 /// Checks all files, together.
 pub(crate) fn check(options: &Options) -> Vec<Report> {
@@ -78,6 +78,7 @@ impl Run<'_> {
             }
         };
         filter::check(&filter.config, self.options.module_optional, &mut self.found);
+        records::check(filter, self.survey, &self.options.filter, &mut self.found);
         self.configured(file, &plugin);
         let positions = self.survey.positions(filter);
         for position in &positions {
@@ -161,7 +162,7 @@ impl Run<'_> {
 }
 
 /// The plugin configuration in the form that a filter has it in.
-fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
+pub(crate) fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
     let configuration = filter.config.get("configuration")?;
     if configuration.message("google.protobuf.StringValue").is_some() {
         return Some(configuration.text("value")?.to_owned().into_bytes());

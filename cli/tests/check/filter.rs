@@ -142,3 +142,63 @@ fn the_shipped_file_passes_in_ci() {
     let said = super::check(&arguments, &["WECOM_TOKEN", "WECOM_ENCODING_AES_KEY"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
 }
+
+#[test]
+fn filters_of_one_envoy_that_take_the_same_callbacks_share_their_record() {
+    const OTHER: &str = "static_resources.listeners[1].filter_chains[0].filters[0].typed_config.http_filters[0]\
+                         .typed_config.config.vm_config.vm_id: must be that of the filter at ";
+    // The same listener twice, the second one changed in its filter's PluginConfig.
+    let two = |change: &dyn Fn(&mut Value)| {
+        good().edit(|config| {
+            let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
+            let mut second = listeners[0].clone();
+            let chain = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
+            let chain = chain.as_array_mut().unwrap();
+            change(&mut chain.iter_mut().find(|filter| filter["name"] == "wecom").unwrap()["typed_config"]["config"]);
+            second["name"] = json!("second");
+            listeners.push(second);
+        })
+    };
+    let endpoint = |config: &mut Value, field: &str, value: Value| {
+        config["configuration"]["value"]["endpoints"][0][field] = value;
+    };
+    let other_vm = |config: &mut Value| config["vm_config"]["vm_id"] = json!("another");
+    assert_accepted(&two(&|_| {}));
+    assert_refused(&two(&other_vm), &[OTHER]);
+    // Another path does not make it another callback, but another receive id does.
+    let accepted = two(&|config| {
+        other_vm(config);
+        endpoint(config, "receive_ids", json!(["another"]));
+        endpoint(config, "verify_receive_ids", json!([]));
+    });
+    assert_accepted(&accepted);
+    // One that is not asked for counts as well.
+    let renamed = two(&other_vm).edit(|config| {
+        let hcm = &mut config["static_resources"]["listeners"][1]["filter_chains"][0]["filters"][0]["typed_config"];
+        let filter = hcm["http_filters"].as_array_mut().unwrap().iter_mut().find(|filter| filter["name"] == "wecom");
+        let filter = filter.unwrap();
+        filter["name"] = json!("another");
+        filter["typed_config"]["config"]["name"] = json!("another");
+    });
+    let said = about(&renamed, &[]);
+    assert!(said.code == 1 && said.err.contains("vm_id: must be that of the filter at "), "{said:?}");
+
+    // A record in Redis is shared if both have it.
+    let with_redis = |config: &mut Value, prefix: &str| {
+        let redis = json!({ "cluster": "record", "key_prefix": prefix, "secret": { "env": "WECOM_RECORD_SECRET" } });
+        config["configuration"]["value"]["dedup"] = json!({ "redis": redis });
+    };
+    for (first, second, is_shared) in
+        [(Some("a:"), Some("a:"), true), (Some("a:"), Some("b:"), false), (None, Some("a:"), false)]
+    {
+        let bootstrap = two(&|config| {
+            other_vm(config);
+            second.into_iter().for_each(|prefix| with_redis(config, prefix));
+        });
+        let said = about(
+            &bootstrap.edit_plugin(|config| first.into_iter().for_each(|prefix| with_redis(config, prefix))),
+            &[],
+        );
+        assert_eq!(said.err.contains(OTHER), !is_shared, "{said:?}");
+    }
+}
