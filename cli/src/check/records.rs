@@ -10,7 +10,6 @@ use wecom_callback_filter::config::limits::KEY_PREFIX_DEFAULT;
 
 use crate::check::finding::Findings;
 use crate::check::node::Node;
-use crate::check::run::bytes_of;
 use crate::check::survey::{Filter, Survey};
 
 /// Checks a filter against every other Wasm filter of the same Envoy that comes before it, or is none of `named`.
@@ -45,7 +44,7 @@ struct Record<'a> {
 impl<'a> Record<'a> {
     /// `None`: it is no filter of this kind.
     fn of(filter: &Filter<'a>) -> Option<Self> {
-        let plugin: Value = serde_json::from_slice(&bytes_of(filter)?).ok()?;
+        let plugin: Value = serde_json::from_slice(&filter.plugin_bytes()?).ok()?;
         let endpoints = plugin.get("endpoints")?.as_array()?.iter();
         let receive_ids = endpoints.filter_map(|endpoint| endpoint.get("receive_ids")?.as_array()).flatten();
         let receive_ids = receive_ids.filter_map(|id| id.as_str().map(str::to_owned)).collect();

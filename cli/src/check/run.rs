@@ -65,7 +65,7 @@ impl Run<'_> {
     fn check_filter(&mut self, filter: &Filter<'_>) {
         let file = filter.root.place.file;
         self.found.of_plugin = lines_of(filter, &self.found.lines);
-        let plugin = match bytes_of(filter) {
+        let plugin = match filter.plugin_bytes() {
             Some(bytes) => {
                 let environment = Environment::of_vm(&filter.config);
                 let place = &filter.root.place;
@@ -161,17 +161,7 @@ impl Run<'_> {
     }
 }
 
-/// The plugin configuration in the form that a filter has it in.
-pub(crate) fn bytes_of(filter: &Filter<'_>) -> Option<Vec<u8>> {
-    let configuration = filter.config.get("configuration")?;
-    if configuration.message("google.protobuf.StringValue").is_some() {
-        return Some(configuration.text("value")?.to_owned().into_bytes());
-    }
-    let value = configuration.message("google.protobuf.Struct")?.get("value")?.value;
-    value.is_object().then(|| value.to_string().into_bytes())
-}
-
-/// The lines of that.
+/// The lines of its plugin configuration.
 fn lines_of(filter: &Filter<'_>, all: &Lines) -> Lines {
     let mut lines = Lines::default();
     let Some(configuration) = filter.config.get("configuration.value") else { return lines };

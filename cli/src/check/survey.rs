@@ -129,6 +129,16 @@ impl<'a> Survey<'a> {
 }
 
 impl Filter<'_> {
+    /// The plugin configuration in the form that the filter gets it in. `None` if it is none.
+    pub(crate) fn plugin_bytes(&self) -> Option<Vec<u8>> {
+        let configuration = self.config.get("configuration")?;
+        if configuration.message("google.protobuf.StringValue").is_some() {
+            return Some(configuration.text("value")?.to_owned().into_bytes());
+        }
+        let value = configuration.message("google.protobuf.Struct")?.get("value")?.value;
+        value.is_object().then(|| value.to_string().into_bytes())
+    }
+
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.name == Some(name) || self.config.text("name") == Some(name)
     }
