@@ -86,6 +86,10 @@ fn finish(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
 fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "wecom-callbacks", &mut script);
+    if shell == clap_complete::Shell::Bash {
+        // clap_complete writes the dash of the name in two ways, and only the first word is completed then.
+        script = String::from_utf8_lossy(&script).replace("wecom__subcmd__callbacks", "wecom__callbacks").into_bytes();
+    }
     terminal::say(String::from_utf8_lossy(&script).trim_end());
     ExitCode::SUCCESS
 }

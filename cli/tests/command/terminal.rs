@@ -85,6 +85,16 @@ async fn every_shell_gets_its_completions() {
     bash.args(["-c", "eval \"$(cat)\" && complete -p wecom-callbacks"]);
     let said = finish(bash, &script).await;
     assert!(said.code == 0 && said.out.contains("wecom-callbacks"), "{said:?}");
+    for (words, wanted) in [("s", "send"), ("send --forg", "--forge"), ("completions z", "zsh")] {
+        let ask = format!(
+            "eval \"$(cat)\"; COMP_WORDS=(wecom-callbacks {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _wecom__callbacks wecom-callbacks \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let mut bash = tokio::process::Command::new("bash");
+        bash.args(["-c", &ask]);
+        let said = finish(bash, &script).await;
+        assert!(said.out.split_whitespace().any(|word| word == wanted), "{words}: {said:?}");
+    }
     assert_eq!(run(&["completions", "tcsh"]).await.code, 2);
 }
 
