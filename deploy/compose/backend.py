@@ -44,6 +44,10 @@ class Events(Decisions):
         return "success"
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections at once; by default 5
+
+
 decisions, events = (int(port) for port in sys.argv[1:])
-threading.Thread(target=ThreadingHTTPServer(("", events), Events).serve_forever, daemon=True).start()
-ThreadingHTTPServer(("", decisions), Decisions).serve_forever()
+threading.Thread(target=Server(("", events), Events).serve_forever, daemon=True).start()
+Server(("", decisions), Decisions).serve_forever()
