@@ -246,7 +246,8 @@ const OWN: &str = "of-the-tests";
 const CONFIG: &str = "redis.conf";
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-fn program() -> PathBuf {
+/// Where redis-server is, if it is there.
+pub fn program() -> PathBuf {
     path_from("REDIS_SERVER").unwrap_or_else(|| repository().join(Path::new("target/tools/bin/redis-server")))
 }
 

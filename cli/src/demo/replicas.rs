@@ -8,7 +8,9 @@ use testbed::backend::{Backend, Behaviour};
 use testbed::edge::{Edge, Setup};
 use testbed::envoy::Bootstrap;
 use testbed::redis::Server;
+use testbed::waiting::until;
 use testbed::wecom::Event;
+use tokio::task::JoinHandle;
 
 use crate::demo::mark;
 use crate::terminal::say;
@@ -34,8 +36,13 @@ pub(super) async fn play() -> Result<bool> {
     an_envoy_killed(fleet).await
 }
 
+/// A replica as shipped, but with more time for the record than it takes on a busy machine.
 async fn replica(backend: &Backend, redis: &Server) -> Result<Edge> {
-    let setup = Setup::of(Bootstrap::replica()?).served_by(backend);
+    let patient = Bootstrap::replica()?.edit_plugin_value(|value| {
+        value["dedup"]["redis"]["timeout_ms"] = 500.into();
+        value["endpoints"][0]["decision"]["timeout_ms"] = 1800.into();
+    });
+    let setup = Setup::of(patient).served_by(backend);
     setup.start_with(|bootstrap| bootstrap.cluster("record", redis.port())).await
 }
 
@@ -51,18 +58,13 @@ async fn a_copy_later(mut fleet: Fleet) -> Result<Fleet> {
 async fn a_copy_in_flight(mut fleet: Fleet) -> Result<Fleet> {
     let event = Event::bind("sn-meanwhile");
     fleet.backend.on_device("sn-meanwhile", Behaviour::verdict(0).after(Duration::from_millis(600)));
-    let copy = async {
-        while fleet.backend.requests_for("sn-meanwhile").is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        bind(&fleet.other, &event).await
-    };
-    let (first, copy) = tokio::join!(bind(&fleet.one, &event), copy);
+    let first = in_call(&fleet.one, &event, &fleet.backend).await?;
+    let copy = bind(&fleet.other, &event).await?;
     fleet.told(
         "sn-meanwhile",
         1,
         "a bind that takes 600 ms on replica 1, and a copy on replica 2 meanwhile",
-        &[first?, copy?],
+        &[first.await??, copy],
         &[0, 0],
     );
     Ok(fleet)
@@ -82,13 +84,7 @@ async fn redis_away(mut fleet: Fleet) -> Result<Fleet> {
 async fn an_envoy_killed(fleet: Fleet) -> Result<bool> {
     let event = Event::bind("sn-killed");
     fleet.backend.on_device("sn-killed", Behaviour::verdict(0).after(Duration::from_millis(800)));
-    let first = tokio::spawn({
-        let (client, url, request) = (fleet.one.client.clone(), fleet.one.url(), fleet.one.account.seal(&event));
-        async move { client.send(&url, &request).await }
-    });
-    while fleet.backend.requests_for("sn-killed").is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let first = in_call(&fleet.one, &event, &fleet.backend).await?;
     let Fleet { one, other, backend, redis, good } = fleet;
     one.envoy.kill()?;
     let unanswered = first.await?.is_err();
@@ -112,11 +108,23 @@ async fn an_envoy_killed(fleet: Fleet) -> Result<bool> {
 /// A verdict, and how long it took.
 struct Told(u32, Duration);
 
-async fn bind(edge: &Edge, event: &Event) -> Result<Told> {
-    let (request, began) = (edge.account.seal(event), Instant::now());
-    let answer = edge.send(&request).await?;
-    let errcode = answer.decrypt(&edge.account)?.errcode().context("a verdict without errcode")?;
-    Ok(Told(errcode, began.elapsed()))
+fn bind(edge: &Edge, event: &Event) -> impl Future<Output = Result<Told>> + Send + 'static {
+    let (client, account, url) = (edge.client.clone(), edge.account.clone(), edge.url());
+    let request = account.seal(event);
+    async move {
+        let began = Instant::now();
+        let answer = client.send(&url, &request).await?;
+        let errcode = answer.decrypt(&account)?.errcode().context("a verdict without errcode")?;
+        Ok(Told(errcode, began.elapsed()))
+    }
+}
+
+/// Sends a bind that takes a while, and waits until the backend is asked, or until it is answered without.
+async fn in_call(edge: &Edge, event: &Event, backend: &Backend) -> Result<JoinHandle<Result<Told>>> {
+    let before = backend.count();
+    let first = tokio::spawn(bind(edge, event));
+    until("the backend was asked", async || backend.count() > before || first.is_finished()).await?;
+    Ok(first)
 }
 
 impl Fleet {

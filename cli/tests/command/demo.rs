@@ -1,5 +1,8 @@
 //! `demo`: both of them, in a real Envoy.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use regex::Regex;
 use testbed::files::repository;
 use testbed::redis;
@@ -40,6 +43,26 @@ async fn the_demo_of_replicas_shows_what_it_says() {
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     assert_eq!(said.out.lines().filter(|line| line.starts_with('✓')).count(), 5, "{said:?}");
     assert!(said.out.ends_with("\nAll as it should be.\n"), "{said:?}");
+}
+
+/// With a record that no replica may read, every bind is errcode 7, and none of them reaches the backend.
+#[tokio::test]
+async fn a_demo_that_goes_wrong_ends_and_says_so() {
+    if !redis::is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let shut = folder.path().join("redis-server");
+    let script = "#!/bin/sh\nsed -i 's/^user wecom-edge .*/user wecom-edge off/' \"$1\"\nexec \"$REAL\" \"$@\"\n";
+    std::fs::write(&shut, script).unwrap();
+    std::fs::set_permissions(&shut, Permissions::from_mode(0o700)).unwrap();
+    let mut command = program(&["demo", "--replicas"]);
+    command.env("REDIS_SERVER", &shut).env("REAL", redis::program());
+    let said = finish(command, "").await;
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    let marks = |mark: char| said.out.lines().filter(|line| line.starts_with(mark)).count();
+    assert_eq!((marks('✓'), marks('✗')), (1, 4), "{said:?}"); // Redis away is errcode 7 in any case
+    assert!(said.out.ends_with("\nNot as it should be.\n"), "{said:?}");
 }
 
 #[tokio::test]

@@ -15,13 +15,17 @@ mod send;
 mod terminal;
 mod tls;
 
+use std::pin::pin;
 use std::process::Stdio;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testbed::files::repository;
 use testbed::wecom::Account;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wecom-callbacks");
 
@@ -57,6 +61,9 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
+/// How long it may run: far longer than any of it takes.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// Runs it to its end.
 async fn run(arguments: &[&str]) -> Said {
     finish(program(arguments), "").await
@@ -67,7 +74,14 @@ async fn finish(mut command: Command, input: &str) -> Said {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may end without reading it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-    let output = child.wait_with_output().await.unwrap();
+    let id = child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+    let mut waiting = pin!(child.wait_with_output());
+    let Ok(output) = timeout(LIMIT, &mut waiting).await else {
+        // So that the demo ends what it started.
+        kill_process(id, Signal::TERM).unwrap();
+        panic!("it does not end: {:?}", timeout(LIMIT, waiting).await);
+    };
+    let output = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
