@@ -1,7 +1,7 @@
 //! Who else reaches the decision endpoint.
 //!
-//! The filter's calls do not pass by a route. So a route that leads there is for strangers: past the filter,
-//! they ask as it does, and spend an `auth_code` or bind a device.
+//! The filter's calls pass by no listener. So a route or a TCP proxy that leads there is for strangers: past the
+//! filter, they ask as it does, and spend an `auth_code` or bind a device.
 
 use crate::check::finding::Findings;
 use crate::check::node::{Node, Place};
@@ -26,22 +26,32 @@ pub(crate) fn check(
     let mut told: Vec<Place> = Vec::new();
     for endpoint in endpoints {
         let Some(decision) = &endpoint.decision else { continue };
-        let (field, reaching) = (&endpoint.field, reaching(envoy, survey, decision));
-        let is_reached = !reaching.is_empty();
-        for (place, may) in reaching {
-            if told.contains(&place) {
-                continue;
-            }
+        let field = &endpoint.field;
+        let routes = reaching(envoy, survey, decision).into_iter().map(|(place, may)| {
             let reason = format!(
                 "{may} strangers to the path of {field}.decision, past the filter: answer that path by a \
                  direct_response in a route before, with a prefix and case_sensitive: false, or have another server \
                  decide"
             );
-            found.warning(place.clone(), reason);
-            told.push(place);
+            (place, reason)
+        });
+        let connections = unread(envoy, survey, decision).into_iter().map(|place| {
+            let reason = format!(
+                "leads strangers to the server of {field}.decision, past the filter and all routes: take it out, or \
+                 have another server decide"
+            );
+            (place, reason)
+        });
+        let ways: Vec<_> = routes.chain(connections).collect();
+        let is_reached = !ways.is_empty();
+        for (place, reason) in ways {
+            if !told.contains(&place) {
+                found.warning(place.clone(), reason);
+                told.push(place);
+            }
         }
         if is_reached && !decision.has_headers {
-            let reason = "is not set, and a route leads to the same server: the backend cannot tell the filter's calls \
+            let reason = "is not set, and something else leads to the same server: the backend cannot tell the filter's calls \
                           from a stranger's";
             found.warning(plugin.below(&format!("{field}.decision.headers")), reason);
         }
@@ -67,6 +77,18 @@ fn reaching(envoy: &Node<'_>, survey: &Survey<'_>, decision: &Decision) -> Vec<(
         }
     }
     reaching
+}
+
+/// The places of the TCP proxies that pass connections from outside on to it, whatever is in them.
+fn unread(envoy: &Node<'_>, survey: &Survey<'_>, decision: &Decision) -> Vec<Place> {
+    let same = same_servers(envoy, &decision.cluster);
+    let proxies = survey.tcp_proxies.iter().filter(|(_, root)| std::ptr::eq(root.value, envoy.value));
+    let clusters = proxies.flat_map(|(proxy, _)| {
+        let weighted = proxy.items("weighted_clusters.clusters").into_iter().filter_map(|one| one.get("name"));
+        proxy.get("cluster").into_iter().chain(weighted)
+    });
+    let leads = |cluster: &Node<'_>| cluster.value.as_str().is_some_and(|name| same.contains(&name));
+    clusters.filter(leads).map(|cluster| cluster.place).collect()
 }
 
 /// The routes of a virtual host that a request for that path can take, or for one that a careless backend takes

@@ -1,10 +1,11 @@
-//! Where in all documents the Wasm filters, the connection managers and the routes are, however deep.
+//! Where in all documents the Wasm filters, the connection managers, the TCP proxies and the routes are, however deep.
 
 use crate::check::files::Document;
 use crate::check::node::Node;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// What all documents hold.
@@ -12,6 +13,8 @@ const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 pub(crate) struct Survey<'a> {
     pub(crate) filters: Vec<Filter<'a>>,
     pub(crate) managers: Vec<Manager<'a>>,
+    /// TCP proxies that connections from outside reach, and the document that each stands in.
+    pub(crate) tcp_proxies: Vec<(Node<'a>, Node<'a>)>,
     /// RouteConfigurations outside of a connection manager, as RDS delivers them.
     pub(crate) routes: Vec<Node<'a>>,
 }
@@ -111,6 +114,11 @@ impl<'a> Survey<'a> {
         if let Some(manager) = node.message(MANAGER) {
             self.walk_manager(&manager, &below);
             return;
+        }
+        // An internal listener is reached by Envoy itself alone, as by a cluster that is tunnelled.
+        let is_internal = around.listener.as_ref().is_some_and(|listener| listener.get("internal_listener").is_some());
+        if let Some(proxy) = node.message(TCP_PROXY).filter(|_| !is_internal) {
+            self.tcp_proxies.push((proxy, around.root.clone()));
         }
         self.routes.extend(node.message(ROUTES));
         node.children().iter().for_each(|child| self.walk(child, &below));

@@ -7,7 +7,7 @@ use testbed::files::repository;
 
 use super::{Bootstrap, MANAGER, Value, about, assert_accepted, assert_all_warned, assert_warned, good};
 
-const UNKNOWN: &str = "endpoints[0].decision.headers: is not set, and a route leads to the same server";
+const UNKNOWN: &str = "endpoints[0].decision.headers: is not set, and something else leads to the same server";
 
 /// Those routes after the two for callbacks, the last of which is for everything else. The decision endpoint is `/bind`.
 fn with_routes(routes: &[Value]) -> Bootstrap {
@@ -124,4 +124,39 @@ fn endpoints_that_share_a_decision_endpoint_share_the_warning_of_a_route() {
     assert_eq!(said.err.matches("leads strangers to the path of endpoints[0].decision").count(), 1, "{said:?}");
     assert_eq!((said.code, said.err.lines().count()), (0, 2), "{said:?}");
     assert!(said.err.contains(UNKNOWN), "{said:?}");
+}
+
+#[test]
+fn a_tcp_proxy_to_the_decision_endpoint_is_a_warning() {
+    const AT: &str = "static_resources.listeners[1].filter_chains[0].filters[0].typed_config";
+    let with_listener = |bootstrap: Bootstrap, leads: Value, listener: Value| {
+        bootstrap.edit(|config| {
+            let mut proxy = json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "raw"
+            });
+            proxy.as_object_mut().unwrap().extend(leads.as_object().unwrap().clone());
+            let mut listener = listener;
+            listener["name"] = json!("raw");
+            listener["filter_chains"] = json!([{ "filters": [{ "name": "tcp", "typed_config": proxy }] }]);
+            config["static_resources"]["listeners"].as_array_mut().unwrap().push(listener);
+        })
+    };
+    let public = json!({ "address": { "socket_address": { "address": "0.0.0.0", "port_value": 10_443 } } });
+    let calm = || with_routes(&[]);
+    let to = |cluster: &str| with_listener(calm(), json!({ "cluster": cluster }), public.clone());
+    let says = |field: &str| format!("{AT}.{field}: leads strangers to the server of endpoints[0].decision");
+
+    assert_all_warned(&to("decision"), &[&says("cluster"), UNKNOWN]);
+    assert_all_warned(&with_headers(to("decision")), &[&says("cluster")]);
+    assert_accepted(&to("backend"));
+    assert_warned(&with_one_server(with_headers(to("backend"))), &says("cluster"));
+    let weighted = json!({ "weighted_clusters": { "clusters": [
+        { "name": "backend", "weight": 9 }, { "name": "decision", "weight": 1 }
+    ] } });
+    let weighted = with_listener(calm(), weighted, public.clone());
+    assert_all_warned(&weighted, &[&says("weighted_clusters.clusters[1].name"), UNKNOWN]);
+    // Reached by Envoy's own clusters alone.
+    let internal = with_listener(calm(), json!({ "cluster": "decision" }), json!({ "internal_listener": {} }));
+    assert_accepted(&internal);
 }
