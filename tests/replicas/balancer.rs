@@ -13,7 +13,7 @@ use super::*;
 #[tokio::test]
 async fn behind_the_load_balancer_nobody_notices_that_a_replica_is_gone() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     let text = fs::read_to_string(repository().join("deploy/replicas/load_balancer.yaml")).unwrap();
     let ports = [&replicas.one, &replicas.other].map(|edge| edge.envoy.address().port());
     let balancer = Bootstrap::from_yaml(&text).unwrap().edit_cluster("edges", |cluster| {

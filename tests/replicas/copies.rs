@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_copies_over_both_replicas_are_delivered_once_and_answered_alike() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     replicas.backend.always(Behaviour::verdict(4).after(Duration::from_millis(300)));
     let event = Event::bind("sn-many");
     // Sealed beforehand, which takes longer than all the rest.
@@ -30,7 +30,7 @@ async fn three_hundred_copies_over_both_replicas_are_delivered_once_and_answered
 #[tokio::test]
 async fn a_copy_on_the_other_replica_gets_the_verdict_soon_after_it_and_from_then_on() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     replicas.backend.on_device("sn-slow", Behaviour::verdict(3).after(Duration::from_millis(900)));
     let event = Event::bind("sn-slow");
     let copy_on_the_other = async {
@@ -54,7 +54,7 @@ async fn a_copy_on_the_other_replica_gets_the_verdict_soon_after_it_and_from_the
 #[tokio::test]
 async fn an_objects_copy_is_the_same_on_the_other_replica_and_redis_cannot_read_it() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     replicas.backend.always(Behaviour::json(r#"{"online_status":1,"note":"in-plain-words"}"#));
     let event = Event::of(EventType::UserScan, "sn-object");
     let mut replies = Vec::new();
@@ -102,7 +102,7 @@ async fn a_replica_that_is_killed_in_mid_call_leaves_a_record_that_nobody_delive
 #[tokio::test]
 async fn the_record_survives_a_restart_of_every_envoy() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     let Replicas { one, other, backend, redis: _redis, links } = replicas;
     backend.always(Behaviour::verdict(3));
     let event = Event::bind("sn-restart");
@@ -110,7 +110,7 @@ async fn the_record_survives_a_restart_of_every_envoy() {
     for edge in [one, other] {
         end(edge).await;
     }
-    let again = replica(&backend, links[1].port(), patient).await;
+    let again = replica(&backend, links[1].port(), Bootstrap::patient).await;
     assert_eq!(verdict(&again, &event).await, 3);
     assert_eq!(backend.count(), 1);
     end(again).await;

@@ -6,7 +6,7 @@ use testbed::backend::Behaviour;
 use super::*;
 
 async fn start() -> Option<Replicas> {
-    let replicas = Replicas::start_with(|bootstrap| alone(patient(bootstrap))).await?;
+    let replicas = Replicas::start_with(|bootstrap| alone(bootstrap.patient())).await?;
     replicas.backend.on_device("sn-approved", Behaviour::verdict(0));
     replicas.backend.on_device("sn-refused", Behaviour::verdict(3));
     Some(replicas)

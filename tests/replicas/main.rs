@@ -119,11 +119,3 @@ async fn repeats_waiting(edge: &Edge) -> u64 {
 fn alone(bootstrap: Bootstrap) -> Bootstrap {
     bootstrap.edit_plugin_value(|value| value["dedup"]["redis"]["on_error"] = "local".into())
 }
-
-/// Gives exchanges more time than they take on a busy machine.
-fn patient(bootstrap: Bootstrap) -> Bootstrap {
-    bootstrap.edit_plugin_value(|value| {
-        value["dedup"]["redis"]["timeout_ms"] = 500.into();
-        value["endpoints"][0]["decision"]["timeout_ms"] = 1800.into();
-    })
-}

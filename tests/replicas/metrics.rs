@@ -23,7 +23,7 @@ fn text(file: &str) -> String {
 #[tokio::test]
 async fn alerts_dashboard_and_page_name_metrics_that_exist() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     assert_eq!(verdict(&replicas.one, &Event::bind("sn-metrics")).await, 0);
     let metrics = replicas.one.envoy.prometheus().await.unwrap();
     let alerts: Value = serde_saphyr::from_str(&text("deploy/prometheus/alerts_redis.yml")).unwrap();

@@ -33,7 +33,7 @@ impl Changeable {
         let mut typed_config = Value::Null;
         let path = folder.path().join("filter.json");
         let mut change = |bootstrap: Bootstrap| {
-            patient(bootstrap).edit(|config| config["node"] = json!({ "id": "edge", "cluster": "edge" })).edit_hcm(
+            bootstrap.patient().edit(|config| config["node"] = json!({ "id": "edge", "cluster": "edge" })).edit_hcm(
                 |hcm| {
                     let filter = &mut hcm["http_filters"][0];
                     typed_config = filter["typed_config"].take();

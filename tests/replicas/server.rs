@@ -32,7 +32,7 @@ async fn refuses_with(replicas: &Replicas, word: &str, then: impl FnOnce()) {
 #[tokio::test]
 async fn a_redis_that_is_full_is_read_only_or_takes_rights_away_fails_closed_and_its_word_is_said() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     let ask = |words: &str| replicas.redis.run(words).unwrap();
     ask("CONFIG SET maxmemory 1");
     refuses_with(&replicas, "OOM", || ask("CONFIG SET maxmemory 0")).await;
@@ -63,7 +63,7 @@ async fn a_wrong_password_is_said_before_the_first_callback() {
 #[tokio::test]
 async fn the_rights_of_the_documents_are_enough_and_a_missing_one_is_said_before_the_first_callback() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
     let page = fs::read_to_string(repository().join("docs/replicas.md")).unwrap();
     assert!(page.contains(RIGHTS), "the tests' user has the rights that docs/replicas.md asks for");
     let greeted = async || exchanged(&replicas.one, "greeted").await == 1;
@@ -129,7 +129,7 @@ async fn envoy_speaks_tls_to_redis_with_the_lines_that_the_file_has_for_it() {
             .env("WECOM_RECORD_SECRET", redis::SECRET)
             .env("WECOM_RECORD_PASSWORD", PASSWORD)
             .cluster("record", server.tls_port().unwrap());
-        Setup::of(patient(bootstrap)).served_by(&backend).start().await.unwrap()
+        Setup::of(bootstrap.patient()).served_by(&backend).start().await.unwrap()
     };
     let [one, other] = [speaking(&own).await, speaking(&own).await];
     let event = Event::bind("sn-tls");

@@ -73,7 +73,7 @@ async fn a_verdict_that_redis_missed_is_told_at_once_and_written_later() {
 async fn a_claim_whose_answer_was_lost_is_given_up_and_any_replica_may_decide() {
     let _machine = MACHINE.read().await;
     for passes in [Passes::Requests, Passes::HalfAnAnswer] {
-        let Some(replicas) = Replicas::start_with(patient).await else { return };
+        let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
         greeted(&replicas).await;
         let event = Event::bind("sn-lost");
         replicas.links[0].set(passes);
@@ -93,7 +93,7 @@ async fn a_claim_whose_answer_was_lost_is_given_up_and_any_replica_may_decide() 
 async fn a_lost_claim_that_could_not_be_given_up_is_adopted_by_its_own_replica_alone() {
     let _machine = MACHINE.read().await;
     for passes in [Passes::Requests, Passes::HalfAnAnswer] {
-        let Some(replicas) = Replicas::start_with(patient).await else { return };
+        let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
         greeted(&replicas).await;
         let event = Event::bind("sn-lost");
         replicas.links[0].set(passes);
@@ -130,8 +130,8 @@ async fn greeted(replicas: &Replicas) {
 #[tokio::test]
 async fn a_verdict_gives_way_to_whoever_claimed_after_redis_forgot() {
     let _machine = MACHINE.read().await;
-    let Some(replicas) = Replicas::start_with(patient).await else { return };
-    let third = replica(&replicas.backend, replicas.redis.port(), patient).await;
+    let Some(replicas) = Replicas::start_with(Bootstrap::patient).await else { return };
+    let third = replica(&replicas.backend, replicas.redis.port(), Bootstrap::patient).await;
     let verdict_after = |errcode, ms| Behaviour::verdict(errcode).after(Duration::from_millis(ms));
     replicas.backend.in_turn([verdict_after(3, 600), verdict_after(4, 1400)]);
     let event = Event::bind("sn-forgotten");

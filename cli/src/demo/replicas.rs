@@ -38,11 +38,7 @@ pub(super) async fn play() -> Result<bool> {
 
 /// A replica as shipped, but with more time for the record than it takes on a busy machine.
 async fn replica(backend: &Backend, redis: &Server) -> Result<Edge> {
-    let patient = Bootstrap::replica()?.edit_plugin_value(|value| {
-        value["dedup"]["redis"]["timeout_ms"] = 500.into();
-        value["endpoints"][0]["decision"]["timeout_ms"] = 1800.into();
-    });
-    let setup = Setup::of(patient).served_by(backend);
+    let setup = Setup::of(Bootstrap::replica()?.patient()).served_by(backend);
     setup.start_with(|bootstrap| bootstrap.cluster("record", redis.port())).await
 }
 

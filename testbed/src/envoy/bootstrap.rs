@@ -79,6 +79,15 @@ impl Bootstrap {
             .env("WECOM_RECORD_PASSWORD", redis::PASSWORD))
     }
 
+    /// Gives each exchange with Redis more time than it takes on a busy machine.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.edit_plugin_value(|value| {
+            value["dedup"]["redis"]["timeout_ms"] = 500.into();
+            value["endpoints"][0]["decision"]["timeout_ms"] = 1800.into();
+        })
+    }
+
     /// The same with another file's text.
     ///
     /// # Errors
