@@ -265,6 +265,21 @@ fn several_proxies_have_the_record_of_replicas() {
     kubernetes::check_record(xds.plugin(), xds.clusters.iter().find(|cluster| cluster["name"] == "record").unwrap());
 }
 
+/// Envoy Gateway makes the PodDisruptionBudget, with the selector of its Deployment.
+#[test]
+fn several_proxies_stand_on_several_nodes() {
+    let resources = kubernetes::kustomized(FOLDER);
+    let provider = &kubernetes::only(&resources, "EnvoyProxy")["spec"]["provider"]["kubernetes"];
+    let gateway = &kubernetes::only(&resources, "Gateway")["metadata"];
+    let labels = json!({
+        "gateway.envoyproxy.io/owning-gateway-namespace": gateway["namespace"],
+        "gateway.envoyproxy.io/owning-gateway-name": gateway["name"]
+    });
+    let deployment = &provider["envoyDeployment"];
+    let constraints = &deployment["pod"]["topologySpreadConstraints"];
+    kubernetes::check_nodes(&deployment["replicas"], constraints, &labels, &provider["envoyPDB"]);
+}
+
 #[tokio::test]
 async fn several_proxies_decide_a_callback_once() {
     let (plain, shared) = (resource(&FILES, "EnvoyPatchPolicy"), kubernetes::kustomized(FOLDER));

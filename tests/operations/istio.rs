@@ -147,17 +147,21 @@ fn the_manifests_are_as_the_published_schemas_say() {
     if schemas::are_missing() {
         return;
     }
-    let native = ["ConfigMap", "Deployment", "Service", "ServiceAccount", "Role", "RoleBinding"];
+    let native = ["ConfigMap", "Deployment", "Service", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget"];
     for resources in [kubernetes::resources(&FILES), kubernetes::kustomized(FOLDER)] {
         kubernetes::check_against_schemas(&resources, &native);
         // The schemas of pods are in that of Envoy Gateway's proxies.
         let pod = &kubernetes::only(&resources, "Deployment")["spec"]["template"]["spec"];
         let within = "/properties/spec/properties/provider/properties/kubernetes/properties/envoyDeployment/properties";
-        for (part, value) in [
+        let mut parts = vec![
             ("container/properties/env", &pod["containers"][0]["env"]),
             ("container/properties/volumeMounts", &pod["containers"][0]["volumeMounts"]),
             ("pod/properties/volumes", &pod["volumes"]),
-        ] {
+        ];
+        parts.extend(
+            pod.get("topologySpreadConstraints").map(|value| ("pod/properties/topologySpreadConstraints", value)),
+        );
+        for (part, value) in parts {
             let pointer = format!("{within}/{part}");
             let wrong = CustomResources::read().part("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", &pointer, value);
             assert_eq!(wrong, Vec::<String>::new(), "{part}");
@@ -277,6 +281,19 @@ fn several_pods_have_the_record_of_replicas() {
     let resources = kubernetes::kustomized(FOLDER);
     let filter = kubernetes::only(&resources, "EnvoyFilter");
     kubernetes::check_record(&plugin(filter), &added_clusters(filter)[0]);
+}
+
+#[test]
+fn several_pods_stand_on_several_nodes() {
+    let resources = kubernetes::kustomized(FOLDER);
+    let deployment = &kubernetes::only(&resources, "Deployment")["spec"];
+    let mut budget = kubernetes::only(&resources, "PodDisruptionBudget")["spec"].clone();
+    let selector = budget.as_object_mut().unwrap().remove("selector").unwrap();
+    assert_eq!(selector, deployment["selector"]);
+    let pod = &deployment["template"];
+    let labels = &selector["matchLabels"];
+    assert_eq!(labels["istio"], pod["metadata"]["labels"]["istio"]);
+    kubernetes::check_nodes(&deployment["replicas"], &pod["spec"]["topologySpreadConstraints"], labels, &budget);
 }
 
 #[tokio::test]

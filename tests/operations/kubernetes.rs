@@ -341,6 +341,22 @@ pub(crate) fn check_record(plugin: &Value, cluster: &Value) {
     assert_eq!(*cluster, expected);
 }
 
+/// Checks that of a kustomized gateway's pods each has a node of its own, where there are as many, and that
+/// draining nodes takes one pod at a time.
+pub(crate) fn check_nodes(replicas: &Value, constraints: &Value, labels: &Value, budget: &Value) {
+    let spread = json!({
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+        // A cluster of one node runs them all.
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": { "matchLabels": labels },
+        // While they are replaced, those that go do not count.
+        "matchLabelKeys": ["pod-template-hash"]
+    });
+    assert_eq!(*constraints, json!([spread]));
+    assert_eq!(*budget, json!({ "maxUnavailable": 1 }));
+    assert!(replicas.as_u64().unwrap() > 1, "none would be left");
+}
+
 /// Two gateways of the kustomization decide a callback once, and two without it twice. `bootstrap` gets
 /// whether it is to be the kustomized one.
 pub(crate) async fn shares_its_record(bootstrap: impl Fn(bool) -> Bootstrap, clusters: [&str; 2]) {
