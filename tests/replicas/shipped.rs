@@ -41,9 +41,24 @@ fn the_replicas_file_says_what_envoy_yaml_says_but_for_what_its_head_names() {
     let hops =
         remove(&mut replicas, &format!("{LISTENER}/filter_chains/0/filters/0/typed_config"), "xff_num_trusted_hops");
     assert_eq!(hops, 1);
-    let clusters = replicas.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut).unwrap();
-    assert_eq!(clusters.pop().unwrap()["name"], dedup["redis"]["cluster"]);
+    let compose = yaml("deploy/compose/envoy.yaml")["static_resources"].take();
+    let mut taken = |list: &str| replicas["static_resources"][list].as_array_mut().unwrap().pop().unwrap();
+    // Those of deploy/compose, whose tests have Prometheus read them.
+    assert_eq!((&taken("listeners"), &taken("clusters")), (&compose["listeners"][1], &compose["clusters"][2]));
+    assert_eq!(taken("clusters")["name"], dedup["redis"]["cluster"]);
     assert_eq!(replicas, plain, "everything else");
+}
+
+#[test]
+fn the_page_says_where_each_replica_is_scraped() {
+    let page = fs::read_to_string(repository().join("docs/replicas.md")).unwrap();
+    let listeners = yaml("deploy/replicas/envoy.yaml")["static_resources"]["listeners"].take();
+    let metrics = listeners.as_array().unwrap().iter().find(|listener| listener["name"] == "metrics").unwrap();
+    let port = &metrics["address"]["socket_address"]["port_value"];
+    let route = metrics.pointer("/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0");
+    assert!(page.contains(&format!("port {port}, path `{}`", route.unwrap()["match"]["path"].as_str().unwrap())));
+    let targets = ["edge-1", "edge-2"].map(|edge| format!("`{edge}:{port}`"));
+    assert!(targets.iter().all(|target| page.contains(target)), "{targets:?}");
 }
 
 #[test]
@@ -56,7 +71,8 @@ fn the_compose_file_starts_what_the_configurations_speak_of() {
             let endpoints = cluster.pointer("/load_assignment/endpoints/0/lb_endpoints").unwrap().as_array().unwrap();
             for endpoint in endpoints {
                 let address = endpoint.pointer("/endpoint/address/socket_address/address").unwrap().as_str().unwrap();
-                assert!(services.contains_key(address), "{} leads to {address}", cluster["name"]);
+                let is_itself = address == "127.0.0.1" && cluster["name"] == "admin";
+                assert!(is_itself || services.contains_key(address), "{} leads to {address}", cluster["name"]);
             }
         }
     }
