@@ -104,6 +104,21 @@ fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
     assert_eq!(titles.len(), crate::metrics::names_of_the_alerts().len(), "a section occurs twice");
 }
 
+/// By itself func-e runs the latest Envoy, whichever that is.
+#[test]
+fn nobody_is_told_to_start_func_e_without_an_envoy() {
+    let files = pages().into_iter().chain(["envoy.yaml", "deploy/dynamic/envoy.yaml"].map(str::to_owned));
+    let mut told = 0;
+    for file in files {
+        let text = fs::read_to_string(repository().join(&file)).unwrap();
+        for line in text.lines().filter(|line| line.contains("func-e run")) {
+            assert!(line.contains("ENVOY_PATH="), "{file}: {line}");
+            told += 1;
+        }
+    }
+    assert!(told > 3, "{told}");
+}
+
 #[test]
 fn every_alert_of_the_pages_and_every_link_is_there() {
     let alerts = crate::metrics::names_of_the_alerts();
