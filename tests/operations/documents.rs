@@ -104,6 +104,25 @@ fn the_page_of_alerts_has_a_section_for_each_and_none_else() {
     assert_eq!(titles.len(), crate::metrics::names_of_the_alerts().len(), "a section occurs twice");
 }
 
+#[test]
+fn the_page_of_releases_waits_for_the_envoy_that_it_names() {
+    let page = page("release.md");
+    let (_, block) = page.split_once("## Start it\n").unwrap();
+    let (_, block) = block.split_once("```sh\n").unwrap();
+    let lines: Vec<_> = block.split("```").next().unwrap().lines().collect();
+    let line = |begin: &str| lines.iter().position(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{begin}"));
+    let waiting = line("curl -fsS --retry ");
+    assert!(line("envoy -c envoy.yaml &") < waiting && waiting < line("./wecom-callbacks send "), "{lines:#?}");
+    let envoy: serde_json::Value =
+        serde_saphyr::from_str(&fs::read_to_string(repository().join("envoy.yaml")).unwrap()).unwrap();
+    let admin = &envoy["admin"]["address"]["socket_address"];
+    let ready = format!(" http://{}:{}/ready ", admin["address"].as_str().unwrap(), admin["port_value"]);
+    assert!(lines[waiting].contains(&ready), "{}", lines[waiting]);
+    let image = fs::read_to_string(repository().join("deploy/compose/compose.yaml")).unwrap();
+    let image = image.lines().find_map(|line| line.trim().strip_prefix("image: envoyproxy/")).unwrap().to_owned();
+    assert!(page.contains(&format!("`envoyproxy/{image}`")), "{image}");
+}
+
 /// By itself func-e runs the latest Envoy, whichever that is.
 #[test]
 fn nobody_is_told_to_start_func_e_without_an_envoy() {
