@@ -123,6 +123,42 @@ fn the_page_of_releases_waits_for_the_envoy_that_it_names() {
     assert!(page.contains(&format!("`envoyproxy/{image}`")), "{image}");
 }
 
+/// Whoever has the archive of a release has neither make nor Rust's sources: its page says what is called how
+/// there, and every page with such commands leads to it.
+#[test]
+fn the_page_of_releases_says_what_the_commands_of_the_other_pages_are_there() {
+    const WHERE: &str = "release.md#what-the-pages-call-otherwise";
+    /// Pages for those who have the repository, and that of the command, which says itself where it is.
+    const OTHERS: [&str; 6] =
+        ["CONTRIBUTING.md", "cli.md", "conformance.md", "mirrors.md", "performance.md", "release.md"];
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let targets: Vec<_> = makefile.lines().filter_map(|line| line.split_once(':')).map(|(target, _)| target).collect();
+    let targets: BTreeSet<_> = targets.into_iter().filter(|target| target.chars().all(is_word)).collect();
+    let release = page("release.md");
+    let (_, table) = release.split_once("## What the pages call otherwise\n").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let mut found = BTreeSet::new();
+    for name in pages().into_iter().filter(|name| !OTHERS.contains(&name.rsplit('/').next().unwrap())) {
+        let page = fs::read_to_string(repository().join(&name)).unwrap();
+        let mut here = BTreeSet::new();
+        for rest in ["`make ", "\nmake "].iter().flat_map(|begin| page.split(begin).skip(1)) {
+            let words = rest.split_whitespace().map(|word| word.trim_end_matches(|c| !is_word(c)));
+            here.extend(words.take_while(|word| targets.contains(word)).map(|target| format!("`make {target}")));
+        }
+        // With arguments: "in the repository `cargo run … --`" says both already.
+        here.extend(page.contains(" -p wecom-callbacks -- ").then(|| "`cargo run -p wecom-callbacks --`".to_owned()));
+        here.extend(page.contains("target/tools/bin/envoy").then(|| "`target/tools/bin/envoy`".to_owned()));
+        here.extend(page.contains("target/tools/bin/func-e").then(|| "`target/tools/bin/func-e`".to_owned()));
+        assert!(here.is_empty() || page.contains(WHERE), "{name} has {here:?}, and no link to {WHERE}");
+        found.extend(here);
+    }
+    for command in &found {
+        assert!(table.contains(command), "no row for {command}`: {table}");
+    }
+    assert!(found.len() > 8, "{found:?}");
+}
+
 /// By itself func-e runs the latest Envoy, whichever that is.
 #[test]
 fn nobody_is_told_to_start_func_e_without_an_envoy() {
