@@ -444,9 +444,14 @@ fn what_is_not_authentic_is_refused() {
         goes_on(bind_with("/base_info/createtime", json!(age)).complete());
         goes_on(Sent { timestamp: age, ..Sent::bind() }.complete());
     }
-    let mut bare = message("event", "model_ticket");
-    bare["base_info"].as_object_mut().unwrap().remove("createtime");
-    goes_on(Sent::new(bare).complete()); // only a bind must have one
+    for (event, name) in EventType::ALL {
+        let mut bare = message("event", name);
+        bare["base_info"].as_object_mut().unwrap().remove("createtime");
+        match event {
+            EventType::Other => drop(goes_on(Sent::new(bare).complete())), // WeCom's documents say nothing of it
+            _ => drop(refused(Sent::new(bare), 403, "stale_message")),
+        }
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ outcomes! {
     BadReceiveId = "bad_receive_id", Kind::BadMessage, Warn, All;
     /// The message is not a callback.
     NotACallback = "not_a_callback", Kind::BadMessage, Warn, Unread;
-    /// The encrypted `createtime` is too far from now, or a bind has none.
+    /// The encrypted `createtime` is too far from now, or is missing.
     StaleMessage = "stale_message", Kind::BadMessage, Warn, All;
     /// A URL verification whose echo is not 1 to 64 digits.
     NotAnEcho = "not_an_echo", Kind::BadMessage, Warn, Unread;

@@ -1,7 +1,7 @@
 //! What a decrypted message means: which callback it is, of which request, when.
 //!
-//! Nothing but the type is mandatory here, since each type lacks some field of another, and
-//! unknown types must pass. The message itself travels on byte for byte: reading it never
+//! Nothing but the type is mandatory in [`Content`], since each type lacks some field of another, and
+//! unknown types must pass; all types that are known have a time. The message itself travels on byte for byte: reading it never
 //! rewrites it.
 
 use serde::Deserialize;
@@ -240,12 +240,13 @@ impl Content {
         named.peek().is_none() || named.any(|id| id.as_str() == Some(receive_id))
     }
 
-    /// Checks the age of the encrypted `createtime`. Only a bind must have one.
+    /// Checks the age of the encrypted `createtime`. Every type that is known must have one: without the key
+    /// but with the token, a captured callback can be cut off behind its `base_info`, and has no age then.
     fn check_createtime(&self, freshness: Freshness) -> Result<(), Stale> {
         match self.createtime {
             _ if freshness.is_off() => Ok(()),
             Createtime::At(time) => freshness.check("createtime", time),
-            Createtime::Missing if self.event != EventType::Bind => Ok(()),
+            Createtime::Missing if self.event == EventType::Other => Ok(()),
             Createtime::Missing => Err(Stale::Missing),
             Createtime::Malformed => Err(Stale::Malformed),
         }

@@ -86,7 +86,11 @@ async fn a_callback_without_device_company_or_request_id_is_delivered() {
     assert!(told["event"]["model_ticket"].is_string());
 
     edge.backend.forget();
-    let bare = format!(r#"{{"event":{{"event_type":"unbind"}},"at":"{}"}}"#, testbed::wecom::random_id());
+    let bare = format!(
+        r#"{{"base_info":{{"createtime":{}}},"event":{{"event_type":"unbind"}},"at":"{}"}}"#,
+        testbed::wecom::unix_now(),
+        testbed::wecom::random_id()
+    );
     for copy in 0..2 {
         assert_plain_success(&edge.send(&edge.account.seal(bare.as_str())).await);
         assert_eq!(

@@ -233,8 +233,9 @@ async fn what_is_not_authentic_or_not_fresh_is_403() {
         let message = Event::bind("sn").model_id(account.receive_id());
         table.push(("another receive id", account.clone().with_receive_id(id).seal(message), 403, ""));
     }
-    // A stale createtime is stale for every type that has one.
+    // A createtime that is stale, or missing, is so for every type.
     for event in [Event::unbind("sn"), Event::remote_open_door("sn")] {
+        table.push(("without a time", account.seal(event.clone().without_base("createtime")), 403, "stale_message"));
         table.push(("an old event", account.seal(event.createtime(now - 3600)), 403, "stale_message"));
     }
     let table = table.into_iter().map(|(title, request, status, word)| {
@@ -252,7 +253,7 @@ async fn a_callback_is_accepted_up_to_the_freshness_limit_or_at_any_age_without_
         let answer = edge.send(&edge.account.seal_at(event, timestamp, "1372623149")).await;
         assert_eq!(errcode(&answer, &edge.account), 0);
     }
-    let ageless = Event::unbind("sn").without_base("createtime");
+    let ageless = Event::named("event", "brand_new", "sn").without_base("createtime");
     assert_eq!(edge.send(&edge.account.seal(ageless)).await.text(), "success");
     edge.end().await;
 

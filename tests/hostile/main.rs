@@ -20,6 +20,7 @@ mod mutations;
 mod padding_oracle;
 mod query;
 mod secrets;
+mod token_alone;
 mod vectors;
 mod wire;
 

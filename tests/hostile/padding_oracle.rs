@@ -10,9 +10,9 @@ use testbed::wecom::{Account, Client, Event, Request};
 use crate::Edge;
 
 /// An answer as an attacker sees it: without what differs in any case.
-type Seen = (u16, String, String);
+pub(crate) type Seen = (u16, String, String);
 
-async fn seen(edge: &Edge, client: &Client, request: &Request) -> Seen {
+pub(crate) async fn seen(edge: &Edge, client: &Client, request: &Request) -> Seen {
     let answer = client.send(&edge.url(), request).await.unwrap();
     let id = answer.json().unwrap()["request_id"].as_str().unwrap().to_owned();
     let mut headers = answer.headers.clone();

@@ -277,14 +277,14 @@ impl Sent {
     /// What must become of it with its whole body there at that time.
     pub(super) fn fate(&self, now: u64, config: &Config) -> Fate {
         let checked = config.freshness_seconds() > 0;
-        let bind = self.event == EventType::Bind;
+        let known = self.event != EventType::Other;
         match self.flaw {
             Flaw::ForgedToken => Fate::Refused(403),
             _ if self.is_old(self.timestamp, now, config) => Fate::Refused(403),
             Flaw::WrongKey | Flaw::OtherReceiveId | Flaw::VerifyReceiveId => Fate::BadMessage,
             Flaw::NoCallback | Flaw::TwoTypes | Flaw::OtherModel => Fate::BadMessage,
             Flaw::MalformedCreatetime if checked => Fate::BadMessage,
-            Flaw::NoCreatetime if checked && bind => Fate::BadMessage,
+            Flaw::NoCreatetime if checked && known => Fate::BadMessage,
             Flaw::NoCreatetime => Fate::Claimed,
             _ if self.is_old(self.createtime, now, config) => Fate::BadMessage,
             _ => Fate::Claimed,
