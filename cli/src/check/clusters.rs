@@ -1,5 +1,7 @@
 //! The clusters that the filter calls.
 
+use std::net::IpAddr;
+
 use crate::check::decision::same_servers;
 use crate::check::finding::Findings;
 use crate::check::node::{Node, Place};
@@ -7,6 +9,7 @@ use crate::check::plugin::Endpoint;
 
 const TCP_POOL: &str = "envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto";
 const CODEC: &str = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
+const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Checks the clusters of a bootstrap; `plugin` is where the endpoints stand.
@@ -33,7 +36,13 @@ pub(crate) fn check_record(bootstrap: &Node<'_>, cluster: &str, plugin: &Place, 
         return;
     }
     let clusters = bootstrap.items("static_resources.clusters");
-    let reason = match clusters.iter().find(|known| known.text("name") == Some(cluster)) {
+    let known = clusters.iter().find(|known| known.text("name") == Some(cluster));
+    if let Some(cluster) = known.filter(|cluster| may_have_more_servers(cluster)) {
+        let reason = "should be LOGICAL_DNS: where a name has several addresses, each server would keep a part of the record, and \
+                      a callback could reach the decision endpoint twice";
+        found.warning(cluster.at("type"), reason);
+    }
+    let reason = match known {
         None if bootstrap.get("dynamic_resources.cds_config").is_some() => return,
         None => "the file has no cluster of that name",
         Some(cluster) if !is_raw_tcp(cluster) => {
@@ -42,9 +51,34 @@ pub(crate) fn check_record(bootstrap: &Node<'_>, cluster: &str, plugin: &Place, 
         Some(cluster) if !takes_one_exchange(cluster) => {
             "must have max_requests_per_connection: 1, or exchanges are lost: see deploy/replicas/envoy.yaml"
         }
+        Some(cluster) if servers(cluster).len() > 1 => {
+            "must have one server: of several, each would keep a part of the record, and a callback could reach the decision \
+             endpoint twice"
+        }
         Some(_) => return,
     };
     found.problem(plugin.below("dedup.redis.cluster"), reason);
+}
+
+fn servers<'a>(cluster: &Node<'a>) -> Vec<Node<'a>> {
+    let groups = cluster.items("load_assignment.endpoints").into_iter();
+    groups.flat_map(|group| group.items("lb_endpoints")).collect()
+}
+
+/// Whether Envoy may find more servers than the file has.
+fn may_have_more_servers(cluster: &Node<'_>) -> bool {
+    let is_ip = |server: &Node<'_>| {
+        server.text("endpoint.address.socket_address.address").is_some_and(|address| address.parse::<IpAddr>().is_ok())
+    };
+    if let Some(kind) = cluster.get("cluster_type") {
+        let dns = kind.get("typed_config").and_then(|config| config.message(DNS_CLUSTER));
+        return dns.is_none_or(|dns| !dns.is_true("all_addresses_in_single_endpoint"));
+    }
+    match cluster.text("type") {
+        None | Some("STATIC" | "LOGICAL_DNS") => false,
+        Some("STRICT_DNS") => !servers(cluster).iter().all(is_ip),
+        Some(_) => true,
+    }
 }
 
 fn is_raw_tcp(cluster: &Node<'_>) -> bool {

@@ -270,6 +270,51 @@ fn the_cluster_of_the_shared_record_is_one_of_raw_tcp() {
 }
 
 #[test]
+fn the_cluster_of_the_shared_record_has_one_server() {
+    let record = |change: &dyn Fn(&mut Value)| replica().edit_cluster("record", change);
+    let second = |cluster: &mut Value| {
+        let servers = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].as_array_mut().unwrap();
+        servers.push(
+            json!({ "endpoint": { "address": { "socket_address": { "address": "10.0.0.2", "port_value": 6379 } } } }),
+        );
+    };
+    assert_refused(&record(&second), &["dedup.redis.cluster: must have one server"]);
+    // Of lower priority, it would be asked while the first is not healthy, and know nothing.
+    let fallback = |cluster: &mut Value| {
+        let groups = cluster["load_assignment"]["endpoints"].as_array_mut().unwrap();
+        groups.push(groups[0].clone());
+        groups[1]["priority"] = json!(1);
+    };
+    assert_refused(&record(&fallback), &["dedup.redis.cluster: must have one server"]);
+
+    // A name can have several addresses, of which LOGICAL_DNS takes one at a time.
+    let index = replica().config()["static_resources"]["clusters"].as_array().unwrap().len() - 1;
+    let warning = format!("static_resources.clusters[{index}].");
+    let of_type = |name: &'static str| record(&move |cluster| cluster["type"] = json!(name));
+    for name in ["STRICT_DNS", "EDS"] {
+        assert_warned(&of_type(name), &format!("{warning}type: should be LOGICAL_DNS"));
+    }
+    let at_ip = |name: &'static str| of_type(name).cluster("record", 6379);
+    assert_accepted(&at_ip("STRICT_DNS"));
+    assert_accepted(&at_ip("STATIC"));
+    for (single, is_accepted) in [(true, true), (false, false)] {
+        let dns = json!({ "name": "envoy.clusters.dns", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
+            "all_addresses_in_single_endpoint": single
+        } });
+        let bootstrap = record(&|cluster| {
+            cluster.as_object_mut().unwrap().remove("type");
+            cluster["cluster_type"] = dns.clone();
+        });
+        if is_accepted {
+            assert_accepted(&bootstrap)
+        } else {
+            assert_warned(&bootstrap, &format!("{warning}type: should be"))
+        }
+    }
+}
+
+#[test]
 fn metrics_without_labels_are_a_warning() {
     let at = "stats_config.stats_tags: no rule extracts";
     let none = good().edit(|config| config["stats_config"] = json!(null));
