@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use wecom_callback_filter::config::limits::KEY_PREFIX_DEFAULT;
+use wecom_callback_filter::config::limits::{FRESHNESS_SECONDS_DEFAULT, KEY_PREFIX_DEFAULT, TTL_MARGIN_SECONDS};
 
 use crate::check::finding::Findings;
 use crate::check::node::Node;
@@ -21,7 +21,12 @@ pub(crate) fn check(filter: &Filter<'_>, survey: &Survey<'_>, named: &str, found
         let is_pair = index.is_some_and(|index| at < index) || !other.is_named(named);
         let is_beside = envoys_of_both(&envoys, &self::envoys(other, survey));
         let Some(others) = Record::of(other).filter(|_| is_pair && is_beside) else { continue };
-        if own.receive_ids.is_disjoint(&others.receive_ids) || own.is_shared_with(&others) {
+        if own.receive_ids.is_disjoint(&others.receive_ids) {
+            continue;
+        }
+        if own.is_shared_with(&others) {
+            check_shared(filter, &own, other, &others, found);
+            check_shared(other, &others, filter, &own, found);
             continue;
         }
         let reason = format!(
@@ -33,10 +38,25 @@ pub(crate) fn check(filter: &Filter<'_>, survey: &Survey<'_>, named: &str, found
     }
 }
 
+/// Where two filters have one record, that of each must live as long as the other takes copies.
+fn check_shared(one: &Filter<'_>, own: &Record<'_>, other: &Filter<'_>, others: &Record<'_>, found: &mut Findings) {
+    let least = others.freshness_seconds.saturating_mul(2).saturating_add(1);
+    if others.freshness_seconds > 0 && own.ttl_seconds < least {
+        let reason = format!(
+            "needs dedup.ttl_seconds of {least} at least: the filter at {} shares its record, and takes copies for that \
+             long. They would reach the decision endpoint a second time",
+            other.config.place.path
+        );
+        found.problem(one.config.at("configuration"), reason);
+    }
+}
+
 /// What a filter records, and where.
 struct Record<'a> {
     vm_id: &'a str,
     receive_ids: BTreeSet<String>,
+    freshness_seconds: u64,
+    ttl_seconds: u64,
     /// Cluster and prefix of the record in Redis.
     redis: Option<[Value; 2]>,
 }
@@ -53,7 +73,12 @@ impl<'a> Record<'a> {
             let prefix = redis.get("key_prefix").cloned().unwrap_or_else(|| KEY_PREFIX_DEFAULT.into());
             [redis.get("cluster").cloned().unwrap_or_default(), prefix]
         });
-        Some(Self { vm_id: filter.config.text("vm_config.vm_id").unwrap_or_default(), receive_ids, redis })
+        let number = |at: &str| plugin.pointer(at).and_then(Value::as_u64);
+        let freshness_seconds = number("/freshness_seconds").unwrap_or(FRESHNESS_SECONDS_DEFAULT);
+        let ttl_default = freshness_seconds.saturating_mul(2).saturating_add(TTL_MARGIN_SECONDS);
+        let ttl_seconds = number("/dedup/ttl_seconds").unwrap_or(ttl_default);
+        let vm_id = filter.config.text("vm_config.vm_id").unwrap_or_default();
+        Some(Self { vm_id, receive_ids, freshness_seconds, ttl_seconds, redis })
     }
 
     fn is_shared_with(&self, other: &Self) -> bool {

@@ -143,22 +143,61 @@ fn the_shipped_file_passes_in_ci() {
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
 }
 
+/// The same listener twice, the second one changed in its filter's PluginConfig.
+fn two(change: &dyn Fn(&mut Value)) -> Bootstrap {
+    good().edit(|config| {
+        let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
+        let mut second = listeners[0].clone();
+        let chain = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
+        let chain = chain.as_array_mut().unwrap();
+        change(&mut chain.iter_mut().find(|filter| filter["name"] == "wecom").unwrap()["typed_config"]["config"]);
+        second["name"] = json!("second");
+        listeners.push(second);
+    })
+}
+
+#[test]
+fn filters_that_share_their_record_keep_it_as_long_as_the_other_takes_copies() {
+    let with = |freshness: u64, ttl: Option<u64>| {
+        two(&|config| {
+            let value = &mut config["configuration"]["value"];
+            value["freshness_seconds"] = json!(freshness);
+            ttl.into_iter().for_each(|ttl| value["dedup"] = json!({ "ttl_seconds": ttl }));
+        })
+    };
+    let of = |listener: usize, least: u64| {
+        format!(
+            "static_resources.listeners[{listener}].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config\
+             .config.configuration: needs dedup.ttl_seconds of {least} at least: the filter at static_resources\
+             .listeners[{}]",
+            1 - listener
+        )
+    };
+    assert_accepted(&with(600, None));
+    assert_refused(&with(60, None), &[&of(1, 1201)]);
+    assert_refused(&with(60, Some(1200)), &[&of(1, 1201)]);
+    assert_accepted(&with(60, Some(1201)));
+    // The first one's records live 1260 s.
+    assert_accepted(&with(629, None));
+    assert_refused(&with(630, None), &[&of(0, 1261)]);
+    // One that takes copies of any age is warned of as it is.
+    let of_any_age = with(0, Some(1201));
+    let said = about(&of_any_age, &[]);
+    assert!(!said.err.contains("needs dedup.ttl_seconds"), "{said:?}");
+    // Other callbacks are none of these.
+    let other = two(&|config| {
+        let value = &mut config["configuration"]["value"];
+        value["freshness_seconds"] = json!(60);
+        value["endpoints"][0]["receive_ids"] = json!(["another"]);
+        value["endpoints"][0]["verify_receive_ids"] = json!([]);
+    });
+    assert_accepted(&other);
+}
+
 #[test]
 fn filters_of_one_envoy_that_take_the_same_callbacks_share_their_record() {
     const OTHER: &str = "static_resources.listeners[1].filter_chains[0].filters[0].typed_config.http_filters[0]\
                          .typed_config.config.vm_config.vm_id: must be that of the filter at ";
-    // The same listener twice, the second one changed in its filter's PluginConfig.
-    let two = |change: &dyn Fn(&mut Value)| {
-        good().edit(|config| {
-            let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
-            let mut second = listeners[0].clone();
-            let chain = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
-            let chain = chain.as_array_mut().unwrap();
-            change(&mut chain.iter_mut().find(|filter| filter["name"] == "wecom").unwrap()["typed_config"]["config"]);
-            second["name"] = json!("second");
-            listeners.push(second);
-        })
-    };
     let endpoint = |config: &mut Value, field: &str, value: Value| {
         config["configuration"]["value"]["endpoints"][0][field] = value;
     };
