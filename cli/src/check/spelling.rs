@@ -35,6 +35,7 @@ const SETTINGS: [Setting; 3] = [
 pub(crate) fn check(manager: &Manager<'_>, survey: &Survey<'_>, endpoints: &[Endpoint], found: &mut Findings) {
     if let Some(routes) = routes::of(manager, survey) {
         check_parameters(&routes, endpoints, found);
+        check_rewrites(&routes, endpoints, found);
     }
     for setting in SETTINGS.iter().filter(|setting| !setting.is_right(&manager.node)) {
         let Setting { field, right, sign, .. } = setting;
@@ -84,6 +85,37 @@ fn check_parameters(routes: &Node<'_>, endpoints: &[Endpoint], found: &mut Findi
             found.problem(route.place.clone(), format!("takes {takes}, to a cluster: {before}"));
         }
     }
+}
+
+/// A route can make a callback's path of another one. A warning: it says nothing of whether anybody at that cluster takes
+/// callbacks.
+fn check_rewrites(routes: &Node<'_>, endpoints: &[Endpoint], found: &mut Findings) {
+    for host in routes.items("virtual_hosts") {
+        for route in host.items("routes") {
+            let is_taken = |before: &String| {
+                let ways = routes::ways(&host, before);
+                ways.iter().any(|(way, catches)| way.place == route.place && *catches != Catches::Unknown)
+            };
+            let makes =
+                |endpoint: &&Endpoint| before_rewrite(&route, &endpoint.path).is_some_and(|path| is_taken(&path));
+            if let Some(endpoint) = endpoints.iter().find(makes) {
+                let reason = format!(
+                    "makes the path of {} of another one, which passes by the filter, and takes it to a cluster: answer that \
+                     other one by a direct_response with status 400 and a body in a route before",
+                    endpoint.field
+                );
+                found.warning(route.at("route.prefix_rewrite"), reason);
+            }
+        }
+    }
+}
+
+/// The path of which a route's `prefix_rewrite` makes this one.
+fn before_rewrite(route: &Node<'_>, path: &str) -> Option<String> {
+    let rest = path.strip_prefix(route.text("route.prefix_rewrite").filter(|rewrite| !rewrite.is_empty())?)?;
+    let whole = || route.text("match.path").filter(|_| rest.is_empty());
+    let prefix = route.text("match.prefix").or_else(|| route.text("match.path_separated_prefix")).or_else(whole)?;
+    Some(format!("{prefix}{rest}")).filter(|before| before != path)
 }
 
 impl Setting {

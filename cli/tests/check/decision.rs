@@ -97,7 +97,7 @@ fn a_path_that_ends_before_it_is_reached_by_nobody() {
     let api = to(json!({ "prefix": "/api/" }), "decision");
     assert_accepted(&with_routes(&[api.clone(), everything("backend")]));
     for (field, rewrite) in [
-        ("prefix_rewrite", json!("/")),
+        ("prefix_rewrite", json!("/b")),
         ("regex_rewrite", json!({ "pattern": { "regex": "^/api" }, "substitution": "" })),
     ] {
         let mut api = api.clone();

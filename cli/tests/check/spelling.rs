@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, MANAGER, Value, assert_accepted, assert_all_warned, assert_refused, good};
+use super::{Bootstrap, MANAGER, Value, assert_accepted, assert_all_warned, assert_refused, assert_warned, good};
 
 const SETTINGS: [&str; 3] = ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"];
 
@@ -133,6 +133,41 @@ fn parameters_in_the_path_must_end_at_a_route() {
     for elsewhere in [json!({ "prefix": "/other" }), json!({ "path_separated_prefix": "/suite/other" })] {
         assert_accepted(&with(json!([all[0], to_cluster(elsewhere)])));
     }
+}
+
+#[test]
+fn a_route_that_makes_a_callbacks_path_of_another_is_a_warning() {
+    let at = |index: usize| format!("{MANAGER}.route_config.virtual_hosts[0].routes[{index}]");
+    let with = |routes: &[Value]| {
+        good().edit_hcm(|hcm| {
+            let all = hcm["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
+            all.truncate(2);
+            all.extend(routes.iter().cloned());
+        })
+    };
+    let rewriting = |route_match: Value, rewrite: &str| json!({ "match": route_match, "route": { "cluster": "other", "prefix_rewrite": rewrite } });
+    let makes = format!("{}.route.prefix_rewrite: makes the path of endpoints[0] of another one", at(2));
+    for (route_match, rewrite) in [
+        (json!({ "prefix": "/v1/" }), "/"),
+        (json!({ "prefix": "/v1" }), "/suite"),
+        (json!({ "prefix": "/v1/rec" }), "/suite/rec"),
+        (json!({ "path_separated_prefix": "/v1" }), "/suite"),
+        (json!({ "path": "/callback" }), "/suite/receive"),
+    ] {
+        assert_warned(&with(&[rewriting(route_match, rewrite)]), &makes);
+    }
+    for (route_match, rewrite) in [
+        (json!({ "prefix": "/v1/" }), "/v2/"),
+        (json!({ "prefix": "/v1/suite/other" }), "/suite/other"),
+        (json!({ "path_separated_prefix": "/v1" }), "/suite/rec"),
+        (json!({ "path": "/callback" }), "/suite"),
+    ] {
+        assert_accepted(&with(&[rewriting(route_match, rewrite)]));
+    }
+    // It ends at a route before.
+    let ended = json!({ "match": { "prefix": "/v1/suite/receive", "case_sensitive": false },
+        "direct_response": { "status": 400, "body": { "inline_string": "x" } } });
+    assert_accepted(&with(&[ended, rewriting(json!({ "prefix": "/v1/" }), "/")]));
 }
 
 #[test]
