@@ -113,9 +113,15 @@ fn idle_streams(manager: &Node<'_>, found: &mut Findings) {
     }
 }
 
-/// Other filters of the chain that get the filter's answers, and may make something else of them.
+/// Other filters of the chain that get the filter's answers, and may make something else of them, or that come before it and
+/// answer in its place.
 fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
-    for other in manager.chain().into_iter().filter(|other| other.place != filter.place) {
+    let mut is_before = true;
+    for other in manager.chain() {
+        if other.place == filter.place {
+            is_before = false;
+            continue;
+        }
         let is = |name: &str| holds(&other, name);
         if is("envoy.extensions.filters.http.custom_response.v3.CustomResponse") {
             let reason = "must not be in the filter's chain: it replaces the filter's answers, and to WeCom an empty 200, or \
@@ -125,17 +131,33 @@ fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
             let reason = "can rewrite the filter's answers, or give its own in their place; to WeCom an empty 200, or \
                           `success`, means \"bound\": switch it off for the callback's route";
             found.warning(other.place.clone(), reason);
+        } else if is_before && ANSWERERS.into_iter().any(is) {
+            let reason = "can answer a callback before the filter does, also by an empty 2xx; to WeCom an empty 200 means \
+                          \"bound\": put it behind the filter";
+            found.warning(other.place.clone(), reason);
         }
     }
 }
 
 /// What can be told to answer a callback, or to rewrite its answer.
-const REWRITERS: [&str; 5] = [
+const REWRITERS: [&str; 7] = [
+    "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
     "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
     "envoy.extensions.filters.http.golang.v3alpha.Config",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck",
     "envoy.extensions.filters.http.lua.v3.Lua",
+    "envoy.extensions.filters.http.transform.v3.TransformConfig",
     "envoy.extensions.filters.http.wasm.v3.Wasm",
+];
+
+/// What can be told to answer a request with a 2xx of its own, and leaves the answers of others alone.
+const ANSWERERS: [&str; 5] = [
+    // Whatever its service refuses with, and `status_on_error` where that says nothing.
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+    "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    "envoy.extensions.filters.http.file_server.v3.FileServerConfig",
+    "envoy.extensions.filters.http.mcp_router.v3.McpRouter",
+    "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaFilterConfig",
 ];
 
 /// Whether a mapper applies to status 400 and above alone.

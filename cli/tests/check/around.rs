@@ -107,10 +107,30 @@ fn no_other_filter_may_rewrite_the_answers() {
         let at = format!("{MANAGER}.http_filters[{place}]: ");
         let refused = with(place, "custom_response.v3.CustomResponse");
         assert_refused(&refused, &[&format!("{at}must not be in the filter's chain")]);
-        for name in ["lua.v3.Lua", "ext_proc.v3.ExternalProcessor", "health_check.v3.HealthCheck"] {
+        for name in [
+            "dynamic_modules.v3.DynamicModuleFilter",
+            "ext_proc.v3.ExternalProcessor",
+            "health_check.v3.HealthCheck",
+            "lua.v3.Lua",
+            "transform.v3.TransformConfig",
+        ] {
             assert_warned(&with(place, name), &format!("{at}can rewrite the filter's answers"));
         }
         assert_accepted(&with(place, "cors.v3.Cors"));
+    }
+    // What only answers requests does no harm behind the filter, which none of its own passes.
+    for name in [
+        "ext_authz.v3.ExtAuthz",
+        "fault.v3.HTTPFault",
+        "file_server.v3.FileServerConfig",
+        "mcp_router.v3.McpRouter",
+        "rate_limit_quota.v3.RateLimitQuotaFilterConfig",
+    ] {
+        assert_warned(
+            &with(0, name),
+            &format!("{MANAGER}.http_filters[0]: can answer a callback before the filter does"),
+        );
+        assert_accepted(&with(1, name));
     }
 }
 
