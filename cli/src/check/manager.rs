@@ -135,6 +135,10 @@ fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
             let reason = "can answer a callback before the filter does, also by an empty 2xx; to WeCom an empty 200 means \
                           \"bound\": put it behind the filter";
             found.warning(other.place.clone(), reason);
+        } else if is_before && BUFFERS.into_iter().any(is) {
+            let reason = "keeps a callback until its body is whole, and the filter counts its 2.85 s from then: with a slow body, \
+                          WeCom has given up by the time of its answer; put it behind the filter";
+            found.warning(other.place.clone(), reason);
         }
     }
 }
@@ -158,6 +162,12 @@ const ANSWERERS: [&str; 5] = [
     "envoy.extensions.filters.http.file_server.v3.FileServerConfig",
     "envoy.extensions.filters.http.mcp_router.v3.McpRouter",
     "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaFilterConfig",
+];
+
+/// What keeps a request until its body is whole.
+const BUFFERS: [&str; 2] = [
+    "envoy.extensions.filters.http.buffer.v3.Buffer",
+    "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
 ];
 
 /// Whether a mapper applies to status 400 and above alone.

@@ -134,6 +134,20 @@ fn no_other_filter_may_rewrite_the_answers() {
     }
 }
 
+/// The time that a callback has begins with its headers, as the filter sees them.
+#[test]
+fn no_filter_before_it_keeps_the_headers_back() {
+    for name in ["buffer.v3.Buffer", "file_system_buffer.v3.FileSystemBufferFilterConfig"] {
+        let with = |place: usize| {
+            let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
+            let other = json!({ "name": "other", "typed_config": any });
+            with(|hcm| hcm["http_filters"].as_array_mut().unwrap().insert(place, other))
+        };
+        assert_warned(&with(0), &format!("{MANAGER}.http_filters[0]: keeps a callback until its body is whole"));
+        assert_accepted(&with(1));
+    }
+}
+
 /// That filter below a matcher, which skips it for some requests.
 fn with_matcher(any: &Value) -> Value {
     let skip = "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter";
