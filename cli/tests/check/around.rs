@@ -322,7 +322,9 @@ fn the_cluster_of_the_shared_record_has_one_server() {
     assert_refused(&record(&fallback), &["dedup.redis.cluster: must have one server"]);
 
     // A name can have several addresses, of which LOGICAL_DNS takes one at a time.
-    let index = replica().config()["static_resources"]["clusters"].as_array().unwrap().len() - 1;
+    let config = replica();
+    let clusters = config.config()["static_resources"]["clusters"].as_array().unwrap();
+    let index = clusters.iter().position(|cluster| cluster["name"] == "record").unwrap();
     let warning = format!("static_resources.clusters[{index}].");
     let of_type = |name: &'static str| record(&move |cluster| cluster["type"] = json!(name));
     for name in ["STRICT_DNS", "EDS"] {
