@@ -27,6 +27,15 @@ pub(crate) fn check(filter: &Filter<'_>, survey: &Survey<'_>, named: &str, found
         if own.is_shared_with(&others) {
             check_shared(filter, &own, other, &others, found);
             check_shared(other, &others, filter, &own, found);
+            if own.redis != others.redis {
+                let reason = format!(
+                    "must have the same dedup.redis, cluster and key_prefix, as the filter at {}, which takes the same receive \
+                     id: a callback that goes to this one on one replica, and to that one on another, would reach the decision \
+                     endpoint twice",
+                    other.config.place.path
+                );
+                found.problem(filter.config.at("configuration"), reason);
+            }
             continue;
         }
         let reason = format!(

@@ -240,4 +240,20 @@ fn filters_of_one_envoy_that_take_the_same_callbacks_share_their_record() {
         );
         assert_eq!(said.err.contains(OTHER), !is_shared, "{said:?}");
     }
+
+    // One vm_id is not enough where there are replicas, as a record in Redis says.
+    const REDIS: &str =
+        ".config.configuration: must have the same dedup.redis, cluster and key_prefix, as the filter at ";
+    for (first, second, is_same) in [
+        (Some("a:"), Some("a:"), true),
+        (Some("a:"), Some("b:"), false),
+        (Some("a:"), None, false),
+        (None, Some("a:"), false),
+    ] {
+        let of = |prefix: Option<&'static str>| {
+            move |config: &mut Value| prefix.into_iter().for_each(|p| with_redis(config, p))
+        };
+        let said = about(&two(&of(second)).edit_plugin(of(first)), &[]);
+        assert_eq!(said.err.contains(REDIS), !is_same, "{said:?}");
+    }
 }
