@@ -18,14 +18,19 @@ const WECOM_WAITS: Duration = Duration::from_secs(3);
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT_DEFAULT: u64 = 1024 * 1024;
 
-/// Checks everything but the routes.
-pub(crate) fn check(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+/// Checks everything but the routes. `is_off` tells which other filters of the chain no callback comes to.
+pub(crate) fn check(
+    manager: &Manager<'_>,
+    filter: &Node<'_>,
+    is_off: impl Fn(&Node<'_>) -> bool,
+    found: &mut Findings,
+) {
     in_clear(manager, found);
     before_the_router(manager, filter, found);
     last_resort(&manager.node, found);
     idle_streams(&manager.node, found);
     local_replies(&manager.node, found);
-    rewriters(manager, filter, found);
+    rewriters(manager, filter, is_off, found);
 }
 
 /// What Envoy buffers must hold the largest body that the filter takes.
@@ -115,7 +120,7 @@ fn idle_streams(manager: &Node<'_>, found: &mut Findings) {
 
 /// Other filters of the chain that get the filter's answers, and may make something else of them, or that come before it and
 /// answer in its place.
-fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
+fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, is_off: impl Fn(&Node<'_>) -> bool, found: &mut Findings) {
     let mut is_before = true;
     for other in manager.chain() {
         if other.place == filter.place {
@@ -127,17 +132,20 @@ fn rewriters(manager: &Manager<'_>, filter: &Node<'_>, found: &mut Findings) {
             let reason = "must not be in the filter's chain: it replaces the filter's answers, and to WeCom an empty 200, or \
                           `success`, means \"bound\"";
             found.problem(other.place.clone(), reason);
+        } else if is_off(&other) {
+            continue;
         } else if REWRITERS.into_iter().any(is) {
             let reason = "can rewrite the filter's answers, or give its own in their place; to WeCom an empty 200, or \
                           `success`, means \"bound\": switch it off for the callback's route";
             found.warning(other.place.clone(), reason);
         } else if is_before && ANSWERERS.into_iter().any(is) {
             let reason = "can answer a callback before the filter does, also by an empty 2xx; to WeCom an empty 200 means \
-                          \"bound\": put it behind the filter";
+                          \"bound\": put it behind the filter, or switch it off for the callback's route";
             found.warning(other.place.clone(), reason);
         } else if is_before && BUFFERS.into_iter().any(is) {
             let reason = "keeps a callback until its body is whole, and the filter counts its 2.85 s from then: with a slow body, \
-                          WeCom has given up by the time of its answer; put it behind the filter";
+                          WeCom has given up by the time of its answer; put it behind the filter, or switch it off for the \
+                          callback's route";
             found.warning(other.place.clone(), reason);
         }
     }

@@ -61,6 +61,21 @@ pub(crate) fn check(
     }
 }
 
+/// Whether a filter of the chain is switched off wherever the endpoints' paths are routed.
+pub(crate) fn is_off(other: &Node<'_>, manager: &Manager<'_>, survey: &Survey<'_>, endpoints: &[Endpoint]) -> bool {
+    let Some(routes) = of(manager, survey).filter(|routes| unreadable(routes).is_empty()) else { return false };
+    let mut has_route = false;
+    for host in routes.items("virtual_hosts") {
+        for (route, _) in endpoints.iter().flat_map(|endpoint| ways(&host, &endpoint.path)) {
+            if is_on(other, [&route, &host, &routes]) {
+                return false;
+            }
+            has_route = true;
+        }
+    }
+    has_route
+}
+
 /// What switches filters on and off, wherever in the routes: Envoy takes none that says neither.
 fn switches(routes: &Node<'_>, found: &mut Findings) {
     let hosts = routes.items("virtual_hosts");

@@ -8,6 +8,7 @@ use crate::check::environment::Environment;
 use crate::check::files::{self, Document};
 use crate::check::finding::Findings;
 use crate::check::lines::Lines;
+use crate::check::node::Node;
 use crate::check::output::Report;
 use crate::check::plugin::{self, Endpoint, Plugin};
 use crate::check::survey::{Filter, Position, Survey};
@@ -97,7 +98,8 @@ impl Run<'_> {
         let Some((around, item)) = survey.at(position) else { return };
         let endpoints = plugin.endpoints();
         let found = &mut self.found;
-        manager::check(around, &item, found);
+        let is_off = |other: &Node<'_>| routes::is_off(other, around, survey, &endpoints);
+        manager::check(around, &item, is_off, found);
         manager::check_buffers(around, plugin.max_body_bytes(), found);
         routes::check(around, &item, survey, &endpoints, found);
         spelling::check(around, survey, &endpoints, found);
@@ -140,7 +142,7 @@ impl Run<'_> {
             if item.text("name") == Some(&self.options.filter)
                 && let Some((around, item)) = survey.at(*position)
             {
-                manager::check(around, &item, &mut self.found);
+                manager::check(around, &item, |_| false, &mut self.found);
                 labels::check(&around.root, false, &mut self.found);
             }
         }

@@ -205,6 +205,42 @@ fn a_filter_inside_another_is_judged_by_its_own_type() {
 }
 
 #[test]
+fn another_filter_that_is_off_for_callbacks_does_no_harm() {
+    let at = format!("{MANAGER}.http_filters[0]: can");
+    let off = json!({ "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true });
+    for name in ["lua.v3.Lua", "ext_authz.v3.ExtAuthz"] {
+        let other = |change: &dyn Fn(&mut Value)| {
+            with(|hcm| {
+                let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
+                let chain = hcm["http_filters"].as_array_mut().unwrap();
+                chain.insert(0, json!({ "name": "other", "typed_config": any }));
+                change(hcm);
+            })
+        };
+        let route = |index: usize, path: &str| {
+            other(&|hcm| {
+                let route = &mut hcm["route_config"]["virtual_hosts"][0]["routes"][index];
+                assert!(route["match"].to_string().contains(path), "{route}");
+                route["typed_per_filter_config"]["other"] = off.clone();
+            })
+        };
+        assert_accepted(&route(0, "/suite/receive"));
+        assert_warned(&route(2, "/"), &at);
+        let host =
+            |hcm: &mut Value| hcm["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]["other"] = off.clone();
+        assert_accepted(&other(&host));
+        // By default, unless it is switched on there.
+        assert_accepted(&other(&|hcm| hcm["http_filters"][0]["disabled"] = json!(true)));
+        let on = json!({ "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {} });
+        let again = other(&|hcm| {
+            host(hcm);
+            hcm["route_config"]["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"]["other"] = on.clone();
+        });
+        assert_warned(&again, &at);
+    }
+}
+
+#[test]
 fn a_request_that_waits_is_not_ended_as_idle() {
     for (timeout, is_long_enough) in [("1s", false), ("2.9s", false), ("3s", true), ("0s", true), ("300s", true)] {
         let bootstrap = with(|hcm| hcm["stream_idle_timeout"] = json!(timeout));
