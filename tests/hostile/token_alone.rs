@@ -24,8 +24,9 @@ impl Captured {
         let request = account.seal(event);
         let cipher = STANDARD.decode(&request.encrypt).unwrap();
         let message = event.bytes(account);
-        let mut plain = vec![0; BLOCK + 4];
-        plain.extend(&message);
+        // The first block is random.
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let mut plain = [&[0; BLOCK], length.as_slice(), &message].concat();
         let message_end = plain.len();
         plain.extend(account.receive_id().bytes());
         Self { request, cipher, plain, message_end }
@@ -71,6 +72,9 @@ async fn a_command_that_is_cut_off_behind_its_id_and_time_is_not_carried_out() {
         }
     }
     assert_eq!(edge.ended("other", "bad_ciphertext").await.unwrap(), 0, "it opens, wherever it is cut");
+    for event in ["remote_open_door", "unbind"] {
+        assert!(edge.ended(event, "stale_message").await.unwrap() > 0, "no cut was a whole {event} but for its time");
+    }
     assert!(edge.backend.requests().is_empty(), "{:?}", edge.backend.requests());
     edge.end().await;
 }
