@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::check::decision::same_servers;
 use crate::check::finding::Findings;
 use crate::check::node::{Node, Place};
 use crate::check::plugin::Endpoint;
@@ -60,6 +59,24 @@ pub(crate) fn check_record(bootstrap: &Node<'_>, cluster: &str, plugin: &Place, 
     found.problem(plugin.below("dedup.redis.cluster"), reason);
 }
 
+/// That cluster, and those of the file that have a server with it.
+pub(crate) fn same_servers<'a>(envoy: &Node<'a>, name: &'a str) -> Vec<&'a str> {
+    let clusters = envoy.items("static_resources.clusters");
+    let own = clusters.iter().find(|cluster| cluster.text("name") == Some(name)).map(addresses).unwrap_or_default();
+    let shares = |cluster: &&Node<'_>| addresses(cluster).iter().any(|server| own.contains(server));
+    std::iter::once(name).chain(clusters.iter().filter(shares).filter_map(|cluster| cluster.text("name"))).collect()
+}
+
+/// Addresses and ports of a cluster's servers, as far as they are in the file.
+fn addresses<'a>(cluster: &Node<'a>) -> Vec<(&'a str, u64)> {
+    let address = |server: Node<'a>| {
+        let address = server.get("endpoint.address.socket_address")?;
+        Some((address.text("address")?, address.number("port_value")?))
+    };
+    servers(cluster).into_iter().filter_map(address).collect()
+}
+
+/// A cluster's servers in the file.
 fn servers<'a>(cluster: &Node<'a>) -> Vec<Node<'a>> {
     let groups = cluster.items("load_assignment.endpoints").into_iter();
     groups.flat_map(|group| group.items("lb_endpoints")).collect()

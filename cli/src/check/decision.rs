@@ -3,6 +3,7 @@
 //! The filter's calls pass by no listener. So a route or a TCP proxy that leads there is for strangers: past the
 //! filter, they ask as it does, and spend an `auth_code` or bind a device.
 
+use crate::check::clusters::same_servers;
 use crate::check::finding::Findings;
 use crate::check::node::{Node, Place};
 use crate::check::plugin::{Decision, Endpoint};
@@ -101,23 +102,4 @@ fn candidates<'a>(host: &Node<'a>, path: &str) -> Vec<(Node<'a>, Catches)> {
     let rewriting = host.items("routes").into_iter().filter(rewrites);
     candidates.extend(rewriting.map(|route| (route, Catches::Unknown)));
     candidates
-}
-
-/// That cluster, and those of the file that have a server with it.
-pub(crate) fn same_servers<'a>(envoy: &Node<'a>, name: &'a str) -> Vec<&'a str> {
-    let clusters = envoy.items("static_resources.clusters");
-    let own = clusters.iter().find(|cluster| cluster.text("name") == Some(name)).map(servers).unwrap_or_default();
-    let shares = |cluster: &&Node<'_>| servers(cluster).iter().any(|server| own.contains(server));
-    std::iter::once(name).chain(clusters.iter().filter(shares).filter_map(|cluster| cluster.text("name"))).collect()
-}
-
-/// Addresses and ports of a cluster's servers, as far as they are in the file.
-fn servers<'a>(cluster: &Node<'a>) -> Vec<(&'a str, u64)> {
-    let groups = cluster.items("load_assignment.endpoints").into_iter();
-    let servers = groups.flat_map(|group| group.items("lb_endpoints"));
-    let address = |server: Node<'a>| {
-        let address = server.get("endpoint.address.socket_address")?;
-        Some((address.text("address")?, address.number("port_value")?))
-    };
-    servers.filter_map(address).collect()
 }

@@ -96,16 +96,18 @@ fn local_replies_must_be_left_as_they_are() {
     assert_accepted(&with(json!({ "mappers": [{ "filter": any, "status_code": 500 }] })));
 }
 
+/// Another filter of that type, at that place of the chain.
+fn with_other(place: usize, name: &str) -> Bootstrap {
+    let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
+    let other = json!({ "name": "other", "typed_config": any });
+    with(|hcm| hcm["http_filters"].as_array_mut().unwrap().insert(place, other))
+}
+
 #[test]
 fn no_other_filter_may_rewrite_the_answers() {
-    let with = |place: usize, name: &str| {
-        let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
-        let other = json!({ "name": "other", "typed_config": any });
-        with(|hcm| hcm["http_filters"].as_array_mut().unwrap().insert(place, other))
-    };
     for place in [0, 1] {
         let at = format!("{MANAGER}.http_filters[{place}]: ");
-        let refused = with(place, "custom_response.v3.CustomResponse");
+        let refused = with_other(place, "custom_response.v3.CustomResponse");
         assert_refused(&refused, &[&format!("{at}must not be in the filter's chain")]);
         for name in [
             "dynamic_modules.v3.DynamicModuleFilter",
@@ -114,9 +116,9 @@ fn no_other_filter_may_rewrite_the_answers() {
             "lua.v3.Lua",
             "transform.v3.TransformConfig",
         ] {
-            assert_warned(&with(place, name), &format!("{at}can rewrite the filter's answers"));
+            assert_warned(&with_other(place, name), &format!("{at}can rewrite the filter's answers"));
         }
-        assert_accepted(&with(place, "cors.v3.Cors"));
+        assert_accepted(&with_other(place, "cors.v3.Cors"));
     }
     // What only answers requests does no harm behind the filter, which none of its own passes.
     for name in [
@@ -127,10 +129,10 @@ fn no_other_filter_may_rewrite_the_answers() {
         "rate_limit_quota.v3.RateLimitQuotaFilterConfig",
     ] {
         assert_warned(
-            &with(0, name),
+            &with_other(0, name),
             &format!("{MANAGER}.http_filters[0]: can answer a callback before the filter does"),
         );
-        assert_accepted(&with(1, name));
+        assert_accepted(&with_other(1, name));
     }
 }
 
@@ -138,13 +140,11 @@ fn no_other_filter_may_rewrite_the_answers() {
 #[test]
 fn no_filter_before_it_keeps_the_headers_back() {
     for name in ["buffer.v3.Buffer", "file_system_buffer.v3.FileSystemBufferFilterConfig"] {
-        let with = |place: usize| {
-            let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
-            let other = json!({ "name": "other", "typed_config": any });
-            with(|hcm| hcm["http_filters"].as_array_mut().unwrap().insert(place, other))
-        };
-        assert_warned(&with(0), &format!("{MANAGER}.http_filters[0]: keeps a callback until its body is whole"));
-        assert_accepted(&with(1));
+        assert_warned(
+            &with_other(0, name),
+            &format!("{MANAGER}.http_filters[0]: keeps a callback until its body is whole"),
+        );
+        assert_accepted(&with_other(1, name));
     }
 }
 
@@ -209,14 +209,7 @@ fn another_filter_that_is_off_for_callbacks_does_no_harm() {
     let at = format!("{MANAGER}.http_filters[0]: can");
     let off = json!({ "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true });
     for name in ["lua.v3.Lua", "ext_authz.v3.ExtAuthz"] {
-        let other = |change: &dyn Fn(&mut Value)| {
-            with(|hcm| {
-                let any = json!({ "@type": format!("type.googleapis.com/envoy.extensions.filters.http.{name}") });
-                let chain = hcm["http_filters"].as_array_mut().unwrap();
-                chain.insert(0, json!({ "name": "other", "typed_config": any }));
-                change(hcm);
-            })
-        };
+        let other = |change: &dyn Fn(&mut Value)| with_other(0, name).edit_hcm(change);
         let route = |index: usize, path: &str| {
             other(&|hcm| {
                 let route = &mut hcm["route_config"]["virtual_hosts"][0]["routes"][index];
